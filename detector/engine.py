@@ -1,0 +1,329 @@
+"""One partition of the log: records in, verdicts and recommendations out.
+
+``Partition.apply`` is the whole core. It is a function of the log and the rule
+set alone: the same records give the same outputs, whatever the batch sizes, so
+live, replay, backtest and simulation are this one class behind four doors.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from detector.assess import add_evidence, facts_of_all, prepare
+from detector.decode import decode
+from detector.episodes import conclude, obey, retire
+from detector.events import EVERY_SERVICE, Command, Deploy, Event, Tick
+from detector.evidence.rows import RateRatioRows
+from detector.identity import event_id
+from detector.intake import (
+    HOUR_MS,
+    Intake,
+    advance_watermark,
+    take_deploy,
+    take_telemetry,
+)
+from detector.records import LogRecord, Output, Outputs, Rejected
+from detector.releases import Stage
+from detector.rulebook import InForce, Rulebook
+from detector.rulefile import RuleFileError, RuleSet
+from detector.scope import Scope, ScopeKey
+from detector.wire import dead_letter
+
+SCOPES_MAX = 20_000
+"""Services and environments remembered per partition; beyond it the one that has
+been silent longest, and has no release under judgement, makes room."""
+
+REMEMBERED_MAX = 2_000_000
+"""Ids and units held at a time per partition, as 64-bit hashes."""
+
+
+class Partition:
+    """State of one partition of the log, and the next offset it expects.
+
+    Parameters
+    ----------
+    number : int
+        Partition number, part of dead letters.
+    rules : RuleSet
+        In force until a ``ruleset`` command of the log replaces it.
+    topic : str
+        Name of the log, part of dead letters.
+
+    Examples
+    --------
+    >>> from detector.rulefile import load_rules
+    >>> from detector.records import LogRecord
+    >>> rules = load_rules("version: 1\\nrules: [{name: all}]\\nend_of_rules: true\\n",
+    ...                    source="example")
+    >>> partition = Partition(0, rules)
+    >>> outputs = partition.apply([LogRecord(0, 1_000, b"shop", b"not json")])
+    >>> [o.topic for o in outputs.records], partition.next_offset
+    (['deadletter'], 1)
+    """
+
+    def __init__(
+        self, number: int, rules: RuleSet, topic: str = "hypercare.events"
+    ) -> None:
+        self.number = number
+        self.topic = topic
+        self.rulebook = Rulebook(rules)
+        self.rows = RateRatioRows()
+        self.scopes: dict[ScopeKey, Scope] = {}
+        self.by_service: dict[str, list[ScopeKey]] = {}
+        self.next_offset = 0
+        self.arrival_ms = -1
+        self.counts: Counter[str] = Counter()
+        self.dirty: set[ScopeKey] = set()
+        self.gone: set[ScopeKey] = set()
+
+    def apply(self, records: Sequence[LogRecord]) -> Outputs:
+        """Apply records in offset order; those below ``next_offset`` are dropped.
+
+        Windows are closed after each record, never per batch: batch sizes can not
+        change what is decided.
+        """
+        outputs = Outputs()
+        for record in records:
+            if record.offset < self.next_offset:
+                continue
+            self.arrival_ms = max(self.arrival_ms, record.timestamp_ms)
+            touched: dict[ScopeKey, None] = {}
+            for index, item in enumerate(decode(record.value)):
+                if isinstance(item, Rejected):
+                    self._reject(item, record, index, outputs)
+                else:
+                    self._take(item, record.offset, index, touched, outputs)
+            self.next_offset = record.offset + 1
+            self._close_due(touched, record.offset, outputs)
+        return outputs
+
+    def wants_tick(self, now_ms: int) -> bool:
+        """Whether something is open that only the passing of time can close."""
+        return any(
+            now_ms > scope.watermark_ms
+            and (scope.open or scope.registry.candidates())
+            for scope in self.scopes.values()
+        )
+
+    def _reject(
+        self, item: Rejected, record: LogRecord, index: int, outputs: Outputs
+    ) -> None:
+        self.counts[f"rejected.{item.reason}"] += 1
+        outputs.records.append(
+            dead_letter(item, self.topic, self.number, record.offset, index)
+        )
+
+    def _take(
+        self,
+        event: Event,
+        offset: int,
+        index: int,
+        touched: dict[ScopeKey, None],
+        outputs: Outputs,
+    ) -> None:
+        if isinstance(event, Tick):
+            self._tick(event, touched)
+            return
+        if isinstance(event, Command):
+            self._command(event, offset, touched, outputs)
+            return
+        scope, inforce = self._scope(event.service, event.environment)
+        if isinstance(event, Deploy):
+            intake = take_deploy(scope, event, self.arrival_ms, inforce)
+            self._conclude_ended(scope, offset, outputs)
+        else:
+            known = event.id or event.seq is not None or event.trace_id
+            name = event_id(event, self.topic, self.number, offset, index)
+            intake = take_telemetry(
+                scope, event, name if known else None, self.arrival_ms, inforce
+            )
+        self.counts[intake.value] += 1
+        if intake is Intake.FUTURE:
+            self._refuse_future(event, offset, index, outputs)
+        self.dirty.add(scope.key)
+        touched[scope.key] = None
+
+    def _refuse_future(
+        self, event: Event, offset: int, index: int, outputs: Outputs
+    ) -> None:
+        item = Rejected(
+            reason="future",
+            field="ts",
+            detail=f"ends {event.end_ms - self.arrival_ms} ms after it arrived; "
+            "correct the sender's clock or send sent_at",
+            original="",
+        )
+        outputs.records.append(
+            dead_letter(item, self.topic, self.number, offset, index)
+        )
+
+    def _tick(self, event: Tick, touched: dict[ScopeKey, None]) -> None:
+        self.counts["ticks"] += 1
+        for key in self._addressed(event.service):
+            scope = self.scopes[key]
+            before_ms = scope.watermark_ms
+            advance_watermark(scope, event.end_ms, self.arrival_ms)
+            if scope.watermark_ms != before_ms:
+                self.dirty.add(key)
+            touched[key] = None
+
+    def _command(
+        self,
+        event: Command,
+        offset: int,
+        touched: dict[ScopeKey, None],
+        outputs: Outputs,
+    ) -> None:
+        self.counts[f"command.{event.name}"] += 1
+        if event.name == "ruleset":
+            self._put_rules(event, offset, outputs)
+            return
+        for key in self._addressed(event.service):
+            if event.service != EVERY_SERVICE and key.environment != event.environment:
+                continue
+            scope = self.scopes[key]
+            inforce = self.rulebook.find(*key)
+            obey(scope, event, inforce, self.rows, self.arrival_ms, offset, outputs)
+            self.dirty.add(key)
+            touched[key] = None
+
+    def _put_rules(self, event: Command, offset: int, outputs: Outputs) -> None:
+        """All or nothing: a set that does not load leaves the old one in force."""
+        try:
+            rules = RuleSet.from_canonical_json((event.rules_text or "").encode())
+        except RuleFileError as error:
+            item = Rejected("ruleset", "rules_text", str(error)[:500], "")
+            outputs.records.append(
+                dead_letter(item, self.topic, self.number, offset, 0)
+            )
+            self.counts["rejected.ruleset"] += 1
+            return
+        service = None if event.service == EVERY_SERVICE else event.service
+        self.rulebook.put(rules, service)
+        self.dirty.update(self._addressed(event.service))
+
+    def _addressed(self, service: str) -> Iterable[ScopeKey]:
+        if service == EVERY_SERVICE:
+            return sorted(self.scopes)  # the same order after a restore
+        return sorted(self.by_service.get(service, ()))
+
+    def _scope(self, service: str, environment: str) -> tuple[Scope, InForce]:
+        key = ScopeKey(service, environment)
+        inforce = self.rulebook.find(service, environment)
+        scope = self.scopes.get(key)
+        if scope is None:
+            if len(self.scopes) >= SCOPES_MAX:
+                self._forget_silent()
+            scope = Scope(service, environment, inforce.rule.window_ms)
+            self.adopt(scope)
+        return scope, inforce
+
+    def adopt(self, scope: Scope) -> None:
+        """Take a scope into the partition, new or restored."""
+        self.scopes[scope.key] = scope
+        self.by_service.setdefault(scope.service, []).append(scope.key)
+        self.gone.discard(scope.key)
+
+    def _forget_silent(self) -> None:
+        idle = [s for s in self.scopes.values() if not s.watches]
+        if not idle:
+            idle = list(self.scopes.values())
+        victim = min(idle, key=lambda s: (s.watermark_ms, s.key))
+        for name in list(victim.watches):
+            retire(victim, name, self.rows)
+        del self.scopes[victim.key]
+        self.by_service[victim.service].remove(victim.key)
+        self.gone.add(victim.key)
+        self.dirty.discard(victim.key)
+        self.counts["overflow.scopes"] += 1
+
+    def _close_due(
+        self, touched: Iterable[ScopeKey], offset: int, outputs: Outputs
+    ) -> None:
+        """Close every due window of the touched scopes, a round at a time.
+
+        A round takes the oldest due window of each scope, so that one kernel call
+        serves all of them; a scope's own windows still close in order.
+        """
+        due = [self.scopes[key] for key in touched if key in self.scopes]
+        moved = {s.key: self._limit_ms(s) for s in due}
+        due = [s for s in due if moved[s.key] > s.closed_until_ms]
+        looked: set[ScopeKey] = set()
+        pending = due
+        while pending:
+            pending = self._close_round(pending, moved, looked, offset, outputs)
+        unseen: list[tuple[Scope, int]] = []
+        for scope in due:
+            scope.closed_until_ms = max(scope.closed_until_ms, moved[scope.key])
+            scope.seen_bad.forget_before(scope.closed_until_ms // HOUR_MS)
+            self.dirty.add(scope.key)
+            if scope.key not in looked:
+                unseen.append((scope, scope.closed_until_ms))
+        self._conclude(unseen, offset, outputs)
+
+    def _close_round(
+        self,
+        pending: list[Scope],
+        limits: dict[ScopeKey, int],
+        looked: set[ScopeKey],
+        offset: int,
+        outputs: Outputs,
+    ) -> list[Scope]:
+        prepared = []
+        closed: list[tuple[Scope, int]] = []
+        for scope in pending:
+            ends = [end for end in scope.open if end <= limits[scope.key]]
+            if not ends:
+                continue
+            end_ms = min(ends)
+            window = scope.open.pop(end_ms)
+            inforce = self.rulebook.find(*scope.key)
+            prepared += prepare(scope, window, inforce, self.rows)
+            scope.closed_until_ms = max(scope.closed_until_ms, end_ms)
+            closed.append((scope, end_ms))
+        add_evidence(self.rows, prepared)
+        self.counts["windows_closed"] += len(closed)
+        looked.update(scope.key for scope, _ in closed)
+        self._conclude(closed, offset, outputs)
+        return [scope for scope, _ in closed]
+
+    def _limit_ms(self, scope: Scope) -> int:
+        """End of the last grid window whose grace is over."""
+        rule = self.rulebook.find(*scope.key).rule
+        over_ms = scope.watermark_ms - rule.grace_ms
+        return over_ms // scope.width_ms * scope.width_ms
+
+    def _conclude(
+        self, moments: list[tuple[Scope, int]], offset: int, outputs: Outputs
+    ) -> None:
+        """Judge every watch of the scopes as of the moment beside each scope."""
+        looks = [(s, watch, ms) for s, ms in moments for watch in s.watches.values()]
+        watches, times_ms = [w for _, w, _ in looks], [ms for _, _, ms in looks]
+        every = facts_of_all(watches, times_ms, self.rows)
+        at_ms = self.arrival_ms
+        for (scope, watch, _), facts in zip(looks, every, strict=True):
+            inforce = self.rulebook.find(*scope.key)
+            conclude(scope, watch, facts, inforce, self.rows, at_ms, offset, outputs)
+
+    def _conclude_ended(self, scope: Scope, offset: int, outputs: Outputs) -> None:
+        """Close the books on a release as soon as the log says it was taken back.
+
+        Waiting for the next window would let a redeploy in between inherit the old
+        episode.
+        """
+        known = scope.registry.releases
+        ended = [
+            watch
+            for name, watch in scope.watches.items()
+            if known[name].stage is Stage.ENDED
+        ]
+        now_ms = max(scope.closed_until_ms, 0)
+        inforce = self.rulebook.find(*scope.key)
+        every = facts_of_all(ended, [now_ms] * len(ended), self.rows)
+        at_ms = self.arrival_ms
+        for watch, facts in zip(ended, every, strict=True):
+            conclude(scope, watch, facts, inforce, self.rows, at_ms, offset, outputs)
+
+
+__all__ = ["LogRecord", "Output", "Partition"]

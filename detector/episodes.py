@@ -1,0 +1,259 @@
+"""Episodes: one harm, one recommendation, whatever happens in between.
+
+An episode starts at the window whose close made the verdict ``regressed`` and
+ends when the release recovers, is taken back, or its hypercare window is over.
+Its recommendation keeps its id; new facts raise the revision.
+"""
+
+from __future__ import annotations
+
+from detector.assess import facts_of, release_rows
+from detector.decide import Episode, Facts, Judgement, action_against, judge
+from detector.events import Command
+from detector.evidence.rows import RateRatioRows
+from detector.history import History
+from detector.records import Outputs
+from detector.releases import Release, Stage
+from detector.report import (
+    Harm,
+    onset_of,
+    recommendation_record,
+    target_of,
+    verdict_record,
+)
+from detector.rulebook import InForce
+from detector.scope import Published, Scope, Watch
+from detector.verdicts import (
+    Action,
+    ReasonCode,
+    RecommendationState,
+    Verdict,
+    recommendation_id,
+)
+from detector.wire import recommendation_output, verdict_output
+
+DAY_MS = 86_400_000
+REISSUE_MS = 300_000
+"""An open recommendation is issued again this often, so that it does not expire
+while the harm lasts."""
+
+FINAL_STATES = (
+    RecommendationState.EXECUTED,
+    RecommendationState.WITHDRAWN,
+    RecommendationState.EXPIRED,
+)
+
+
+def conclude(
+    scope: Scope,
+    watch: Watch,
+    facts: Facts,
+    inforce: InForce,
+    rows: RateRatioRows,
+    decided_at: int,
+    offset: int,
+    outputs: Outputs,
+) -> None:
+    """Judge one watch now and publish what changed."""
+    release = scope.registry.releases[watch.release]
+    say = _Voice(scope, watch, release, inforce, rows, facts, decided_at, offset)
+    if release.stage is Stage.ENDED:
+        _end(say, outputs)
+        retire(scope, watch.release, rows)
+        return
+    if facts.now_ms - release.started_ms > inforce.rule.hypercare.max_days * DAY_MS:
+        scope.registry.graduate(release, facts.now_ms)
+        _end(say, outputs)
+        retire(scope, watch.release, rows)
+        return
+    judgement = judge(
+        facts, release, inforce.rule, harmed=watch.episode is not None
+    )
+    if judgement.verdict is Verdict.REGRESSED:
+        judgement = _in_episode(say, judgement, outputs)
+    elif watch.episode is not None:
+        _close_episode(say, judgement, RecommendationState.WITHDRAWN, outputs)
+        say.verdict_if_changed(judgement, outputs)  # with the evidence it rests on
+        _forget_evidence(watch, rows)
+    say.verdict_if_changed(judgement, outputs)
+
+
+def obey(
+    scope: Scope,
+    command: Command,
+    inforce: InForce,
+    rows: RateRatioRows,
+    decided_at: int,
+    offset: int,
+    outputs: Outputs,
+) -> None:
+    """Do what a person said about the scope or one of its recommendations."""
+    if command.name == "freeze":
+        scope.frozen = command.value != "off"
+        return
+    states = {
+        "acknowledge": RecommendationState.ACKNOWLEDGED,
+        "withdraw": RecommendationState.WITHDRAWN,
+    }
+    state = states.get(command.name)
+    if state is None:
+        return
+    for watch in scope.watches.values():
+        episode = watch.episode
+        if episode is None or episode.id != command.recommendation_id:
+            continue
+        if episode.state in FINAL_STATES or episode.state is state:
+            continue
+        episode.state = state
+        episode.revision += 1
+        release = scope.registry.releases[watch.release]
+        facts = facts_of(watch, rows, inforce, scope.closed_until_ms)
+        say = _Voice(scope, watch, release, inforce, rows, facts, decided_at, offset)
+        reason = (
+            ReasonCode.WITHDRAWN_BY_COMMAND
+            if state is RecommendationState.WITHDRAWN
+            else ReasonCode.ERROR_RATE_UP
+        )
+        say.recommendation(
+            Judgement(Verdict.REGRESSED, (reason,), episode.action), outputs
+        )
+
+
+def retire(scope: Scope, name: str, rows: RateRatioRows) -> None:
+    """Stop watching a release and give its rows back."""
+    watch = scope.watches.pop(name)
+    release_rows(watch, rows)
+
+
+def _in_episode(say: _Voice, judgement: Judgement, outputs: Outputs) -> Judgement:
+    watch, facts = say.watch, say.facts
+    action = action_against(say.release, target_of(say.scope, say.release))
+    judgement = Judgement(judgement.verdict, judgement.reasons, action)
+    episode = watch.episode
+    if episode is None:
+        watch.episode = _open_episode(say, action)
+        say.rows.reset_recovery([s.row for s in watch.series.series])
+        say.recommendation(judgement, outputs)
+    elif episode.state in FINAL_STATES:
+        return judgement
+    elif episode.action is not action:
+        episode.action = action
+        episode.revision += 1
+        episode.issued_ms = facts.now_ms
+        say.recommendation(judgement, outputs)
+    elif facts.now_ms - episode.issued_ms >= REISSUE_MS:
+        episode.issued_ms = facts.now_ms
+        say.recommendation(judgement, outputs)
+    return judgement
+
+
+def _open_episode(say: _Voice, action: Action) -> Episode:
+    scope, watch, release = say.scope, say.watch, say.release
+    start_ms = say.facts.now_ms
+    onset_ms = onset_of(watch, say.rows, release)
+    return Episode(
+        start_ms=start_ms,
+        segment=Harm(scope, watch, onset_ms).segment,
+        id=recommendation_id(
+            scope.service, scope.environment, release.name, release.component, start_ms
+        ),
+        revision=1,
+        action=action,
+        state=RecommendationState.OPEN,
+        issued_ms=start_ms,
+        onset_ms=onset_ms,
+    )
+
+
+def _end(say: _Voice, outputs: Outputs) -> None:
+    """The release was taken back, withdrawn, or is no longer young."""
+    taken_back = say.release.ended_by != "hypercare_over"
+    previous = say.watch.published
+    verdict = previous.verdict if previous else Verdict.NO_DATA
+    reasons = (ReasonCode.ROLLED_BACK,) if taken_back else ()
+    kept = previous.reasons if previous else (ReasonCode.NO_USAGE,)
+    judgement = Judgement(verdict, reasons or kept, Action.CONTINUE)
+    if say.watch.episode is not None:
+        state = (
+            RecommendationState.EXECUTED if taken_back else RecommendationState.EXPIRED
+        )
+        _close_episode(say, judgement, state, outputs)
+    if taken_back:
+        say.verdict_if_changed(judgement, outputs)
+
+
+def _close_episode(
+    say: _Voice, judgement: Judgement, state: RecommendationState, outputs: Outputs
+) -> None:
+    episode = say.watch.episode
+    assert episode is not None
+    if episode.state not in FINAL_STATES:
+        episode.state = state
+        episode.revision += 1
+        say.recommendation(judgement, outputs)
+    say.watch.episode = None
+
+
+def _forget_evidence(watch: Watch, rows: RateRatioRows) -> None:
+    """After a recovery evidence starts anew: the old harm must not fire again."""
+    rows.reset([s.row for s in watch.series.series])
+    watch.history = History()
+
+
+class _Voice:
+    """Publishes records about one watch at one moment."""
+
+    def __init__(
+        self,
+        scope: Scope,
+        watch: Watch,
+        release: Release,
+        inforce: InForce,
+        rows: RateRatioRows,
+        facts: Facts,
+        decided_at: int,
+        offset: int,
+    ) -> None:
+        self.scope = scope
+        self.watch = watch
+        self.release = release
+        self.inforce = inforce
+        self.rows = rows
+        self.facts = facts
+        self.decided_at = decided_at
+        self.offset = offset
+
+    def verdict_if_changed(self, judgement: Judgement, outputs: Outputs) -> None:
+        """One record per change of verdict, reasons or action."""
+        now = Published(judgement.verdict, judgement.reasons, judgement.action)
+        if now == self.watch.published:
+            return
+        self.watch.published = now
+        record = verdict_record(
+            self.scope,
+            self.watch,
+            self.release,
+            self.rows,
+            self.inforce,
+            self.facts,
+            judgement,
+            decided_at=self.decided_at,
+            offset=self.offset,
+        )
+        outputs.records.append(verdict_output(record))
+
+    def recommendation(self, judgement: Judgement, outputs: Outputs) -> None:
+        """One revision of the open episode's recommendation."""
+        assert self.watch.episode is not None
+        record = recommendation_record(
+            self.scope,
+            self.watch,
+            self.release,
+            self.inforce,
+            self.facts,
+            judgement,
+            self.watch.episode,
+            decided_at=self.decided_at,
+            offset=self.offset,
+        )
+        outputs.records.append(recommendation_output(record))

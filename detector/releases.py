@@ -1,0 +1,234 @@
+"""Which releases a service has, which of them are judged, and against whom.
+
+Order comes from deploy events and their ``predecessor``, never from sorting
+version strings. A candidate is a release inside its hypercare window; its
+control is the predecessor while that has exposure in the stratum, else the
+releases that were live before the deploy and are not recommended against.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct, field
+
+from detector.events import Deploy
+
+RELEASES_MAX = 64
+"""Release names remembered per service and environment; beyond it the one with
+the least traffic that no deploy named makes room, else the one silent longest."""
+
+OTHER_RELEASE = "other"
+INFER_MIN_UNITS = 100.0
+INFER_MIN_SHARE = 0.01
+INFER_MIN_BASELINE_MS = 600_000
+LIVE_WITHIN_MS = 900_000
+"""A release counts as live before a deploy if it had usage this shortly before."""
+
+
+class Stage(StrEnum):
+    """Where a release stands in its life."""
+
+    BASELINE = "baseline"
+    CANDIDATE = "candidate"
+    ENDED = "ended"
+
+
+class Release(Struct):
+    """What is known about one release of a scope."""
+
+    name: str
+    number: int
+    first_ms: int
+    last_usage_ms: int = -1
+    units: float = 0.0
+    stage: Stage = Stage.BASELINE
+    inferred: bool = False
+    ended_by: str | None = None
+    ended_ms: int = -1
+    started_ms: int = -1
+    predecessor: str | None = None
+    live_before: tuple[str, ...] = ()
+    strategy: str | None = None
+    weight: float | None = None
+    rollback: str = "manual"
+    criticality: str = "medium"
+    owner: str | None = None
+    component: str | None = None
+    change_url: str | None = None
+    changes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def has_deploy(self) -> bool:
+        """Whether a deploy event named this release."""
+        return self.started_ms >= 0 and not self.inferred
+
+
+class Registry(Struct):
+    """The releases of one service in one environment, in order of first sight."""
+
+    releases: dict[str, Release] = field(default_factory=dict)
+    next_number: int = 1
+    evicted: int = 0
+    names_of: dict[int, str] = field(default_factory=dict)
+
+    def admit(self, name: str, now_ms: int) -> Release:
+        """The release of that name; a new one may push out the least used."""
+        found = self.releases.get(name)
+        if found is not None:
+            return found
+        if len(self.releases) >= RELEASES_MAX and not self._evict():
+            return self.releases.get(OTHER_RELEASE) or self._add(OTHER_RELEASE, now_ms)
+        return self._add(name, now_ms)
+
+    def candidates(self) -> list[Release]:
+        """Releases under judgement, oldest deploy first."""
+        found = [r for r in self.releases.values() if r.stage is Stage.CANDIDATE]
+        return sorted(found, key=lambda r: (r.started_ms, r.number))
+
+    def on_deploy(self, event: Deploy) -> Release:
+        """Apply one deploy event: start, ramp step, end, or the way back."""
+        release = self.admit(event.release, event.ts)
+        self._describe(release, event)
+        if event.phase in ("aborted", "rolled_back", "withdrawn"):
+            self.end(release, event.phase, event.ts)
+        elif self._returns(release, event):
+            self._end_newer(release, event)
+        elif release.stage is Stage.CANDIDATE:
+            release.inferred = False
+        elif event.ts > release.ended_ms:  # else a late copy of its first start
+            self._start(release, event)
+        return release
+
+    def infer(self, release: Release, now_ms: int, total_units: float) -> bool:
+        """Whether a release that no deploy named has become a candidate.
+
+        It needs real traffic beside a baseline that was there before: a
+        scanner's ``999.9.9`` opens nothing, and neither does the first sight of
+        a service with two releases already live.
+        """
+        if release.stage is not Stage.BASELINE or release.started_ms >= 0:
+            return False
+        older = [
+            r
+            for r in self.releases.values()
+            if r is not release
+            and r.first_ms <= release.first_ms - INFER_MIN_BASELINE_MS
+            and r.last_usage_ms >= release.first_ms - LIVE_WITHIN_MS
+        ]
+        enough = release.units >= max(INFER_MIN_UNITS, INFER_MIN_SHARE * total_units)
+        if not older or not enough:
+            return False
+        release.stage = Stage.CANDIDATE
+        release.inferred = True
+        release.started_ms = release.first_ms
+        release.live_before = tuple(r.name for r in older)
+        release.predecessor = max(older, key=lambda r: (r.units, r.name)).name
+        return True
+
+    def end(self, release: Release, reason: str, at_ms: int) -> None:
+        """Close the hypercare window of a release that was taken back."""
+        release.stage = Stage.ENDED
+        release.ended_by = reason
+        release.ended_ms = max(release.ended_ms, at_ms)
+
+    def graduate(self, release: Release, at_ms: int) -> None:
+        """Make a release that stood its time the baseline of those to come."""
+        self.end(release, "hypercare_over", at_ms)
+        release.stage = Stage.BASELINE
+
+    def control_of(self, release: Release, blamed: frozenset[str]) -> list[list[int]]:
+        """Groups of control release numbers, the preferred group first."""
+        groups = []
+        first = self.releases.get(release.predecessor or "")
+        if first is not None and first.name not in blamed:
+            groups.append([first.number])
+        rest = [
+            r.number
+            for name in release.live_before
+            if (r := self.releases.get(name)) is not None and name not in blamed
+        ]
+        if rest and rest not in groups:
+            groups.append(rest)
+        return groups
+
+    def _start(self, release: Release, event: Deploy) -> None:
+        live = [
+            r
+            for r in self.releases.values()
+            if r is not release
+            and r.last_usage_ms >= event.ts - LIVE_WITHIN_MS
+            and r.stage is not Stage.ENDED
+        ]
+        release.stage = Stage.CANDIDATE
+        release.inferred = False
+        release.ended_by = None
+        release.started_ms = event.ts
+        release.live_before = tuple(r.name for r in live)
+        if release.predecessor is None and live:
+            release.predecessor = max(live, key=lambda r: (r.units, r.name)).name
+
+    def _describe(self, release: Release, event: Deploy) -> None:
+        if event.predecessor != release.name:  # a redeploy; nobody is his own control
+            release.predecessor = event.predecessor or release.predecessor
+        release.strategy = event.strategy or release.strategy
+        release.weight = event.weight if event.weight is not None else release.weight
+        # A ramp step that leaves these out must not undo what the start said.
+        fresh = release.stage is not Stage.CANDIDATE
+        if fresh or event.rollback != "manual":
+            release.rollback = event.rollback
+        if fresh or event.criticality != "medium":
+            release.criticality = event.criticality
+        release.owner = event.owner or release.owner
+        release.component = event.component or release.component
+        release.change_url = event.change_url or release.change_url
+        release.changes = dict(event.components) or release.changes
+
+    def _returns(self, release: Release, event: Deploy) -> bool:
+        """A deploy of an older live release over a newer one is a rollback.
+
+        While the older one is itself under judgement only the name of the newer one
+        as its predecessor says so: without it the event is a ramp step.
+        """
+        unnamed = () if release.stage is Stage.CANDIDATE else (None,)
+        return any(
+            r.stage is Stage.CANDIDATE
+            and r is not release
+            and release.name in (r.predecessor, *r.live_before)
+            and event.predecessor in (*unnamed, r.name)
+            for r in self.releases.values()
+        )
+
+    def _end_newer(self, release: Release, event: Deploy) -> None:
+        for other in self.candidates():
+            if release.name in (other.predecessor, *other.live_before):
+                self.end(other, "rolled_back", event.ts)
+
+    def _add(self, name: str, now_ms: int) -> Release:
+        release = Release(name=name, number=self.next_number, first_ms=now_ms)
+        self.next_number += 1
+        self.releases[name] = release
+        self.names_of[release.number] = name
+        return release
+
+    def _evict(self) -> bool:
+        needed = {r.predecessor for r in self.candidates()}
+        idle = [
+            r
+            for r in self.releases.values()
+            if r.stage is not Stage.CANDIDATE and r.name not in needed
+        ]
+        if not idle:
+            return False
+        victim = min(idle, key=_dispensable)
+        del self.releases[victim.name]
+        del self.names_of[victim.number]
+        self.evicted += 1
+        return True
+
+
+def _dispensable(release: Release) -> tuple[bool, float, int, int]:
+    """Sorts by how little is lost with a release: scanners' names come first."""
+    named = release.has_deploy
+    weight = max(release.last_usage_ms, release.started_ms) if named else release.units
+    return named, weight, release.last_usage_ms, release.number

@@ -1,0 +1,185 @@
+"""The words of a verdict and of a recommendation, and their identity.
+
+Enums are the single source of the words that topics, HTTP, CLI, metrics and
+gates share. Output structures are msgspec structs: their field order is the
+order of the JSON that is published, so the same decision gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Verdict(StrEnum):
+    """What is known about a release."""
+
+    HEALTHY = "healthy"
+    REGRESSED = "regressed"
+    INCONCLUSIVE = "inconclusive"
+    NO_DATA = "no_data"
+    UNRELIABLE = "unreliable"
+
+
+class Action(StrEnum):
+    """Recommended actions, the smallest harm-stopping one first."""
+
+    CONTINUE = "continue"
+    WATCH = "watch"
+    HOLD = "hold"
+    WITHDRAW = "withdraw"
+    REPLACE = "replace"
+    HALT = "halt"
+    ROLLBACK = "rollback"
+    HOTFIX = "hotfix"
+    INVESTIGATE = "investigate"
+
+
+class RecommendationState(StrEnum):
+    """Life of a recommendation."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    EXECUTED = "executed"
+    WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    BLOCKED = "blocked"
+
+
+class ReasonCode(StrEnum):
+    """Why the verdict is what it is. Every verdict carries at least one."""
+
+    ERROR_RATE_UP = "error_rate_up"
+    HARM_SUSPECTED = "harm_suspected"
+    HARM_NOT_PERSISTENT = "harm_not_persistent"
+    RECOVERED = "recovered"
+    UPPER_LIMIT_BELOW_MARGIN = "upper_limit_below_margin"
+    UNDECIDED = "undecided"
+    WARMING_UP = "warming_up"
+    THIN_TRAFFIC = "thin_traffic"
+    NO_CONTROL = "no_control"
+    NO_COMMON_STRATUM = "no_common_stratum"
+    NO_USAGE = "no_usage"
+    WENT_SILENT = "went_silent"
+    ERRORS_WITHOUT_USAGE = "errors_without_usage"
+    UNIT_MISMATCH = "unit_mismatch"
+    INFERRED_RELEASE = "inferred_release"
+    ROLLED_BACK = "rolled_back"
+    WITHDRAWN_BY_COMMAND = "withdrawn_by_command"
+
+
+class Arm(Struct, frozen=True):
+    """Units at risk and failed ones of one arm since the evidence began."""
+
+    releases: tuple[str, ...]
+    units: float
+    bad: float
+    rate: float | None
+
+
+class SignalEvidence(Struct, frozen=True):
+    """What one signal says about one segment of one release."""
+
+    signal: str
+    segment: dict[str, str] | None
+    unit: str
+    candidate: Arm
+    control_arm: Arm
+    rate_ratio: tuple[float, float, float]
+    log_e: float
+    margin: float
+    control: str
+    guarantee: str
+    onset_ms: int | None
+
+
+class TopSignature(Struct, frozen=True):
+    """A failure signature and how often each arm showed it."""
+
+    signature: str
+    candidate: float
+    control: float
+    url: str | None
+
+
+class VerdictRecord(Struct, frozen=True):
+    """One record of ``hypercare.verdicts`` and ``hypercare.audit``."""
+
+    service: str
+    environment: str
+    release: str
+    component: str | None
+    verdict: Verdict
+    reasons: tuple[ReasonCode, ...]
+    sentence: str
+    action: Action
+    condition: str | None
+    decided_at: int
+    window_end: int
+    log_e: float
+    evidence: tuple[SignalEvidence, ...]
+    affected_units: float
+    excess_bad_units: float
+    onset_ms: int | None
+    top_signatures: tuple[TopSignature, ...]
+    competing_releases: tuple[str, ...]
+    competing_changes: dict[str, str]
+    change_needs: str
+    inferred: bool
+    owner: str | None
+    rule: str
+    rules_hash: str
+    code_version: str
+    offset: int
+    recommendation_id: str | None = None
+
+
+class RecommendationRecord(Struct, frozen=True):
+    """One revision of a recommendation, the data of its CloudEvent."""
+
+    id: str
+    revision: int
+    action: Action
+    state: RecommendationState
+    service: str
+    environment: str
+    release: str
+    component: str | None
+    target: str | None
+    mode: str
+    decided_at: int
+    issued_at: int
+    expires_at: int
+    episode_start_ms: int
+    segment: dict[str, str] | None
+    log_e: float
+    rate_ratio: tuple[float, float, float]
+    expected_effect: str
+    sentence: str
+    reasons: tuple[ReasonCode, ...]
+    evidence_offset: int
+    rule: str
+    rules_hash: str
+
+
+def recommendation_id(
+    service: str,
+    environment: str,
+    release: str,
+    component: str | None,
+    episode_start_ms: int,
+) -> str:
+    """Name a recommendation after its facts alone (contracts, section 4).
+
+    No rule hash, worker, offset or time of day takes part: replay, restart, a
+    second worker and a rule reload in the middle of an episode give one id.
+    """
+    facts = "\x1f".join(
+        ("v1", service, environment, release, component or "", str(episode_start_ms))
+    )
+    digest = hashlib.sha256(facts.encode()).digest()
+    return "rec_" + base64.b32encode(digest).decode().lower().rstrip("=")[:26]

@@ -1,0 +1,326 @@
+"""Counts of one open window: per cell, a cell is one release in one stratum.
+
+The unit of a comparison is chosen when the window closes, the best one that
+both arms measured on every line (contracts, section 2); until then a cell keeps
+all of them. Errors are counted once per unit: session and user ids are
+de-duplicated over the UTC hour, requests by their trace.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+from detector.events import Error, Outcome, Usage
+from detector.identity import id64
+from detector.sketch import estimate, merge_sketches
+from detector.sketchimage import sketch_image
+
+FAILED_OUTCOMES: tuple[Outcome, ...] = ("server_error", "timeout")
+"""Outcomes that are the service's fault. A client_error or a cancellation is
+the caller's: counting them would hand the verdict to scanners."""
+
+COUNTED_SEVERITIES = ("error", "fatal")
+SIGNATURES_MAX = 50
+OTHER = "other"
+
+
+class Tally(Struct, array_like=True):
+    """One way of counting: units at risk, failed ones, and who measured them.
+
+    A way is usable when every usage line and every error line carries it.
+    """
+
+    units: float = 0.0
+    bad: float = 0.0
+    usage_lines: int = 0
+    error_lines: int = 0
+
+
+class Cell(Struct, array_like=True):
+    """One release in one stratum during one window."""
+
+    usage_lines: int = 0
+    error_lines: int = 0
+    seen_units: float = 0.0
+    weighted_units: float = 0.0
+    seen_bad: float = 0.0
+    weighted_bad: float = 0.0
+    requests: Tally = field(default_factory=Tally)
+    outcome_failures: float = 0.0
+    error_events: float = 0.0
+    bad_traces: set[int] = field(default_factory=set)
+    sessions: Tally = field(default_factory=Tally)
+    session_ids: set[int] = field(default_factory=set)
+    session_tally: Tally = field(default_factory=Tally)
+    user_ids: set[int] = field(default_factory=set)
+    user_tally: Tally = field(default_factory=Tally)
+    sketch: bytes | None = None
+    bad_sketch: bytes | None = None
+    sketch_tally: Tally = field(default_factory=Tally)
+    users: Tally = field(default_factory=Tally)
+    senders: set[int] = field(default_factory=set)
+
+
+    def absorb(self, other: Cell) -> None:
+        """Add the counts of the same release and stratum in a narrower window."""
+        for name in ADDITIVE:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in TALLIES:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            mine.units += theirs.units
+            mine.bad += theirs.bad
+            mine.usage_lines += theirs.usage_lines
+            mine.error_lines += theirs.error_lines
+        for name in ("bad_traces", "session_ids", "user_ids", "senders"):
+            getattr(self, name).update(getattr(other, name))
+        if other.sketch is not None:
+            self.sketch = merge_sketches(self.sketch, other.sketch)
+        if other.bad_sketch is not None:
+            self.bad_sketch = merge_sketches(self.bad_sketch, other.bad_sketch)
+
+
+ADDITIVE = (
+    "usage_lines",
+    "error_lines",
+    "seen_units",
+    "weighted_units",
+    "seen_bad",
+    "weighted_bad",
+    "outcome_failures",
+    "error_events",
+)
+TALLIES = (
+    "requests",
+    "sessions",
+    "session_tally",
+    "user_tally",
+    "sketch_tally",
+    "users",
+)
+
+
+class Signature(Struct, array_like=True):
+    """How often a signature was seen per release, and a sample to look at."""
+
+    counts: dict[int, float] = field(default_factory=dict)
+    url: str | None = None
+
+
+class OpenWindow(Struct, array_like=True):
+    """Everything counted for one scope in ``[end - width, end)``."""
+
+    end_ms: int
+    ids: set[int] = field(default_factory=set)
+    cells: dict[tuple[int, int], Cell] = field(default_factory=dict)
+
+    def cell(self, release: int, stratum: int) -> Cell:
+        """The cell of a release and stratum, made on first use."""
+        key = (release, stratum)
+        found = self.cells.get(key)
+        if found is None:
+            found = self.cells[key] = Cell()
+        return found
+
+    @property
+    def remembered(self) -> int:
+        """Hashes held: what the partition's memory limit counts."""
+        return len(self.ids) + sum(
+            len(c.session_ids) + len(c.user_ids) + len(c.bad_traces)
+            for c in self.cells.values()
+        )
+
+
+class SeenBad(Struct, array_like=True):
+    """Units already counted as failed, per UTC hour.
+
+    An hour and not the life of a release: over a life the old arm's susceptible
+    users are used up and the new arm looks worse (statistics 3.3).
+    """
+
+    hours: dict[int, set[int]] = field(default_factory=dict)
+
+    def first(self, hour: int, unit: int) -> bool:
+        """Whether this unit fails for the first time in this hour."""
+        seen = self.hours.setdefault(hour, set())
+        if unit in seen:
+            return False
+        seen.add(unit)
+        return True
+
+    def forget_before(self, hour: int) -> None:
+        """Drop hours that no open window can touch any more."""
+        for old in [h for h in self.hours if h < hour]:
+            del self.hours[old]
+
+
+def add_usage(cell: Cell, event: Usage, release: int, seen: SeenBad, hour: int) -> None:
+    """Count a usage record, single or aggregated, into its cell."""
+    count = _count(event)
+    failed = _failed_outcomes(event, count)
+    cell.usage_lines += 1
+    cell.seen_units += count
+    cell.weighted_units += count / event.sample_rate
+    cell.requests.units += count
+    _add_outcome(cell, event, failed)
+    if event.sessions is not None:
+        cell.sessions.units += event.sessions
+        cell.sessions.usage_lines += 1
+        if event.unit == "session":
+            cell.sessions.bad += failed
+    if event.session is not None:
+        cell.session_ids.add(id64(event.session))
+        cell.session_tally.usage_lines += 1
+        if failed:
+            _bad_unit(cell.session_tally, f"s{event.session}", release, seen, hour)
+    if event.user is not None:
+        cell.user_ids.add(id64(event.user))
+        cell.user_tally.usage_lines += 1
+        if failed:
+            _bad_unit(cell.user_tally, f"u{event.user}", release, seen, hour)
+    if event.users is not None:
+        cell.users.units += event.users
+        cell.users.usage_lines += 1
+        cell.senders.add(id64(event.sender or ""))
+    if event.users_sketch is not None:
+        raw = sketch_image(event.users_sketch)
+        if raw is not None:
+            cell.sketch = merge_sketches(cell.sketch, raw)
+            cell.sketch_tally.usage_lines += 1
+
+
+def add_error(cell: Cell, event: Error, release: int, seen: SeenBad, hour: int) -> None:
+    """Count an error record, single or aggregated, into its cell."""
+    if event.severity not in COUNTED_SEVERITIES:
+        return
+    count = _count(event)
+    cell.error_lines += 1
+    cell.seen_bad += count
+    cell.weighted_bad += count / event.sample_rate
+    if event.trace_id is None:
+        cell.error_events += count
+    else:
+        cell.bad_traces.add(id64(event.trace_id))
+    if event.sessions is not None:
+        cell.sessions.bad += event.sessions
+        cell.sessions.error_lines += 1
+    if event.session is not None:
+        _bad_unit(cell.session_tally, f"s{event.session}", release, seen, hour)
+        cell.session_tally.error_lines += 1
+    if event.user is not None:
+        _bad_unit(cell.user_tally, f"u{event.user}", release, seen, hour)
+        cell.user_tally.error_lines += 1
+    if event.users is not None:
+        cell.users.bad += event.users
+        cell.users.error_lines += 1
+        cell.senders.add(id64(event.sender or ""))
+    if event.users_sketch is not None:
+        raw = sketch_image(event.users_sketch)
+        if raw is not None:
+            cell.bad_sketch = merge_sketches(cell.bad_sketch, raw)
+            cell.sketch_tally.error_lines += 1
+
+
+def _count(event: Usage | Error) -> float:
+    """Records this line stands for; an aggregate without a count has its units."""
+    if event.count is not None:
+        return float(event.count)
+    if event.window_s == 0:
+        return 1.0
+    if event.sessions is None and event.users is None and event.users_sketch:
+        return estimate(sketch_image(event.users_sketch))
+    return float(event.sessions or event.users or 0)
+
+
+def _failed_outcomes(event: Usage, count: float) -> float:
+    if event.outcomes is not None:
+        return float(sum(event.outcomes.get(word, 0) for word in FAILED_OUTCOMES))
+    return count if event.outcome in FAILED_OUTCOMES else 0.0
+
+
+def _add_outcome(cell: Cell, event: Usage, failed: float) -> None:
+    """A failed outcome and an error event of one trace are one failed unit."""
+    if not failed:
+        return
+    if event.trace_id is None:
+        cell.outcome_failures += failed
+    else:
+        cell.bad_traces.add(id64(event.trace_id))
+
+
+def _bad_unit(
+    tally: Tally, unit: str, release: int, seen: SeenBad, hour: int
+) -> None:
+    if seen.first(hour, id64(f"{release}\x1f{unit}")):
+        tally.bad += 1.0
+
+
+class Arm(Struct, array_like=True):
+    """Units at risk and failed ones of one arm, by every usable way of counting."""
+
+    usable: tuple[bool, ...]
+    units: tuple[float, ...]
+    bad: tuple[float, ...]
+    usage_weight: float
+    error_rate: float | None
+
+
+WAYS = ("session", "user_sketch", "session_hour", "user_hour", "user", "request")
+"""Ways of counting, best first. ``session_hour`` and ``user_hour`` are distinct
+ids seen by us, a failure counted once in an hour."""
+
+CLUSTERED_WAYS = frozenset({"request"})
+"""Ways whose events may come in bursts: they need the robust kernel."""
+
+
+def read_cell(cell: Cell) -> Arm:
+    """Turn a cell's raw counts into one arm of a comparison.
+
+    Units are scaled up to the unsampled population by the share of usage that
+    survived sampling; failures stay as observed and their own share is kept,
+    because a thinned Poisson stream is Poisson and an inflated one is not.
+    """
+    traced = float(len(cell.bad_traces))
+    request_bad = traced + max(cell.outcome_failures, cell.error_events)
+    rows = (
+        (cell.sessions, cell.sessions.units, cell.sessions.bad, True),
+        (cell.sketch_tally, estimate(cell.sketch), estimate(cell.bad_sketch), True),
+        (
+            cell.session_tally,
+            float(len(cell.session_ids)),
+            cell.session_tally.bad,
+            True,
+        ),
+        (cell.user_tally, float(len(cell.user_ids)), cell.user_tally.bad, True),
+        (cell.users, cell.users.units, cell.users.bad, len(cell.senders) <= 1),
+    )
+    usable = tuple(
+        ok
+        and tally.usage_lines == cell.usage_lines
+        and tally.error_lines == cell.error_lines
+        for tally, _, _, ok in rows
+    )
+    weight = cell.weighted_units / cell.seen_units if cell.seen_units else 1.0
+    return Arm(
+        usable=(*usable, True),
+        units=(*(r[1] for r in rows), cell.requests.units),
+        bad=(*(r[2] for r in rows), request_bad),
+        usage_weight=weight,
+        error_rate=kept_errors(cell),
+    )
+
+
+def kept_errors(cell: Cell) -> float | None:
+    """Share of the error records that survived sampling, None without any."""
+    return cell.seen_bad / cell.weighted_bad if cell.weighted_bad else None
+
+
+def note_signature(
+    table: dict[str, Signature], name: str, release: int, count: float, url: str | None
+) -> None:
+    """Count a signature; the table holds the first ``SIGNATURES_MAX`` names."""
+    if name not in table and len(table) >= SIGNATURES_MAX:
+        name = OTHER
+    entry = table.setdefault(name, Signature())
+    entry.counts[release] = entry.counts.get(release, 0.0) + count
+    if entry.url is None:
+        entry.url = url

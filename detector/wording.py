@@ -1,0 +1,135 @@
+"""Sentences a person reads at 3 am. Numbers first, jargon never."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from detector.verdicts import Action, ReasonCode
+
+Ratio = tuple[float, float, float]
+
+RATIO_LIMIT = 1e9
+"""Stands for "no upper limit" where infinity can not be written."""
+
+ACTION_WORDS = {
+    Action.CONTINUE: "Go on.",
+    Action.WATCH: "Keep watching.",
+    Action.HOLD: "Hold the rollout.",
+    Action.WITHDRAW: "Switch the component off.",
+    Action.REPLACE: "Put the component's last good version back.",
+    Action.HALT: "Halt the phased release.",
+    Action.ROLLBACK: "Roll back.",
+    Action.HOTFIX: "Going back is not possible: ship a fix.",
+    Action.INVESTIGATE: "Have a look.",
+}
+
+REASON_WORDS = {
+    ReasonCode.ERROR_RATE_UP: "more units fail than under the control",
+    ReasonCode.HARM_SUSPECTED: "more units fail, but the evidence is not enough yet",
+    ReasonCode.HARM_NOT_PERSISTENT: "more units failed; not yet shown that it lasts",
+    ReasonCode.RECOVERED: "the excess of failures has gone",
+    ReasonCode.UPPER_LIMIT_BELOW_MARGIN: "even the upper limit is below the margin",
+    ReasonCode.UNDECIDED: "the interval still contains the margin",
+    ReasonCode.WARMING_UP: "the release is too young to be called healthy",
+    ReasonCode.THIN_TRAFFIC: "too little traffic to be called healthy",
+    ReasonCode.NO_CONTROL: "no other release runs beside it to compare with",
+    ReasonCode.NO_COMMON_STRATUM: "it shares no segment with the releases beside it",
+    ReasonCode.NO_USAGE: "no usage of this release has been seen",
+    ReasonCode.WENT_SILENT: "its usage has stopped",
+    ReasonCode.ERRORS_WITHOUT_USAGE: "errors arrive but its usage does not",
+    ReasonCode.UNIT_MISMATCH: "usage and errors are counted in different units",
+    ReasonCode.INFERRED_RELEASE: "no deploy event named this release",
+    ReasonCode.ROLLED_BACK: "it was taken back",
+    ReasonCode.WITHDRAWN_BY_COMMAND: "a person withdrew the recommendation",
+}
+
+
+def reasons_text(reasons: tuple[ReasonCode, ...]) -> str:
+    """Reason codes in words, joined."""
+    return "; ".join(REASON_WORDS[code] for code in reasons)
+
+
+def times_text(ratio: Ratio) -> str:
+    """A rate ratio with its interval: "4.1 times (95 % interval 3.2 to 5.3)"."""
+    low, point, high = ratio
+    upper = "no upper limit" if high >= RATIO_LIMIT else f"{high:.2g}"
+    return f"{point:.2g} times (95 % interval {low:.2g} to {upper})"
+
+
+def segment_text(segment: tuple[tuple[str, str], ...]) -> str:
+    """A segment in words: "os=android, region=eu", or "everywhere"."""
+    return ", ".join(f"{a}={v}" for a, v in segment) if segment else "everywhere"
+
+
+def clock_text(at_ms: int) -> str:
+    """UTC minute of an epoch time: "2026-11-22 14:02 UTC"."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def count_text(value: float) -> str:
+    """A count with thousands separators and no false precision."""
+    return f"{value:,.0f}"
+
+
+def harm_sentence(
+    *,
+    service: str,
+    release: str,
+    controls: tuple[str, ...],
+    unit: str,
+    segment: tuple[tuple[str, str], ...],
+    ratio: Ratio,
+    onset_ms: int,
+    bad: float,
+    units: float,
+    excess: float,
+    action: Action,
+    target: str | None,
+) -> str:
+    """Why a release is recommended against, in one breath.
+
+    Examples
+    --------
+    >>> text = harm_sentence(service="s", release="2", controls=("1",),
+    ...     unit="session", segment=(("os", "android"),), ratio=(3.2, 4.1, 5.3),
+    ...     onset_ms=1_795_356_120_000, bad=212, units=1900, excess=160,
+    ...     action=Action.ROLLBACK, target="1")
+    >>> for part in text.partition(" where ")[0], text.partition("; ")[2]:
+    ...     print(part)
+    s 2: sessions fail 4.1 times (95 % interval 3.2 to 5.3) as often as on 1
+    212 of 1,900 sessions failed, about 160 more than expected. Roll back to 1.
+    """
+    where = f" where {segment_text(segment)}," if segment else ","
+    words = ACTION_WORDS[action]
+    if action is Action.ROLLBACK and target is not None:
+        words = f"Roll back to {target}."
+    return (
+        f"{service} {release}: {unit}s fail {times_text(ratio)} as often as on "
+        f"{' and '.join(controls)}{where} since {clock_text(onset_ms)}; "
+        f"{count_text(bad)} of {count_text(units)} {unit}s failed, about "
+        f"{count_text(excess)} more than expected. {words}"
+    )
+
+
+def verdict_sentence(
+    service: str,
+    release: str,
+    verdict: str,
+    reasons: tuple[ReasonCode, ...],
+    action: Action,
+) -> str:
+    """A verdict that is no alarm, in one sentence."""
+    word = verdict.replace("_", " ")
+    return (
+        f"{service} {release} is {word}: {reasons_text(reasons)}. "
+        f"{ACTION_WORDS[action]}"
+    )
+
+
+def closing_sentence(
+    service: str, release: str, state: str, reasons: tuple[ReasonCode, ...]
+) -> str:
+    """Why a recommendation is no longer open, in one sentence."""
+    return (
+        f"{service} {release}: the recommendation is {state}: {reasons_text(reasons)}."
+    )

@@ -1,0 +1,205 @@
+"""The Faust application: ``faust -A streams.app worker``.
+
+Wiring only. :func:`create_app` builds an application from settings and a core
+factory; the name ``app`` of this module is made from the environment when it is
+first asked for, so importing the module needs no configuration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, cast
+
+import faust
+from faust.app import BootStrategy
+from faust.types.transports import TransportT
+from yarl import URL
+
+from streams.bus import Bus
+from streams.detecting import Detecting
+from streams.halt import BEAT_INTERVAL_S, Watchdog, end_process
+from streams.ingress.agents import register
+from streams.lanes import Lanes, Source
+from streams.ports import CoreFactory
+from streams.settings import Settings
+from streams.source import BatchTransport
+from streams.tick import Ticker
+from streams.wallclock import monotonic_s, now_ms
+
+LOOP_STALL_LIMIT_S = 60.0
+LOUD = ("faust", "aiokafka", "mode")
+"""Loggers that stay at DEBUG under Faust's ``-l warn`` and cost 11 % of the CPU."""
+
+
+class NoWeb(BootStrategy):
+    """Faust's services without its web server.
+
+    ``web_enabled=False`` alone is not enough: Faust's ``worker`` command switches
+    it on again, on all interfaces and without any authentication.
+    """
+
+    enable_web = False
+
+
+class HypercareApp(faust.App):
+    """Faust's application with the batch source, lanes, ticks and a watchdog.
+
+    Parameters
+    ----------
+    lanes : Lanes
+        Who takes the log's batches.
+    bus : Bus
+        The worker's own producer and readers.
+    hypercare : Settings
+        The worker's settings.
+    detecting : Detecting or None
+        Rules and what is shown; None with cores that are not the detector's.
+    """
+
+    BootStrategy = NoWeb
+
+    def __init__(
+        self,
+        *args: Any,
+        lanes: Lanes,
+        bus: Bus,
+        hypercare: Settings,
+        detecting: Detecting | None,
+        **kwargs: Any,
+    ) -> None:
+        self.detecting = detecting
+        self.lanes = lanes
+        self.bus = bus
+        self.hypercare = hypercare
+        self.watchdog = Watchdog(stall_limit_s=LOOP_STALL_LIMIT_S)
+        super().__init__(*args, **kwargs)
+
+    def _new_transport(self) -> TransportT:
+        return BatchTransport(
+            self.conf.broker_consumer,
+            self,
+            batch=self.lanes,
+            io_timeout_s=self.hypercare.io_timeout_s,
+        )
+
+    def _create_directories(self) -> None:
+        """Make no directory: there are no tables, and Faust would use the cwd."""
+
+    async def on_start(self) -> None:
+        """Connect before the first partition can be assigned."""
+        quieten()
+        self.watchdog.start()
+        if self.detecting is not None:
+            await self.detecting.start(self.lanes)
+        await self.bus.start()
+        self.lanes.source = cast(Source, self.consumer)
+        await super().on_start()
+
+    async def on_started(self) -> None:
+        """Begin to tick and to beat once Faust runs."""
+        self.add_future(self._beat())
+        ticker = Ticker(self.lanes, self.bus, now_ms=now_ms)
+        self.add_future(ticker.run(self.hypercare.tick_interval_s))
+        if self.detecting is not None:
+            self.add_future(self.detecting.watch_rules(self.lanes, self.bus))
+        await super().on_started()
+
+    async def on_stop(self) -> None:
+        """Write the last snapshots, let Faust commit and leave, disconnect."""
+        self.watchdog.ending(limit_s=self.hypercare.shutdown_timeout_s)
+        await self.lanes.release_all()
+        await super().on_stop()
+        await self.bus.stop()
+        if self.detecting is not None:
+            await self.detecting.stop()
+
+    async def _beat(self) -> None:
+        while True:
+            self.watchdog.beat()
+            await asyncio.sleep(BEAT_INTERVAL_S)
+
+
+def quieten() -> None:
+    """Stop libraries from building log records nobody reads."""
+    for name in LOUD:
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
+def create_app(settings: Settings, cores: CoreFactory | None = None) -> HypercareApp:
+    """Build the application of one worker.
+
+    Parameters
+    ----------
+    settings : Settings
+        What can be set.
+    cores : CoreFactory, optional
+        Makes the core of a partition; the detector with the shipped rules where
+        none is given.
+    """
+    identity_key = settings.require_identity_key()
+    bus = Bus(settings)
+    detecting = None
+    if cores is None:
+        detecting = Detecting(settings)
+        cores = detecting.cores
+    lanes = Lanes(
+        settings,
+        cores,
+        bus,
+        halt=end_process,
+        monotonic_s=monotonic_s,
+    )
+    app = HypercareApp(
+        settings.group,
+        lanes=lanes,
+        bus=bus,
+        hypercare=settings,
+        detecting=detecting,
+        **faust_settings(settings),
+    )
+    # Subscribed without an agent: the batch source takes its records.
+    app.topics.add(
+        app.topic(
+            lanes.topic, key_serializer="raw", value_serializer="raw", internal=False
+        )
+    )
+    register(app, settings, identity_key, lanes.counters, end_process)
+    return app
+
+
+def faust_settings(settings: Settings) -> dict[str, Any]:
+    """Return the Faust settings this design stands on, each with its reason."""
+    return {
+        "broker": [URL(f"kafka://{one}") for one in settings.kafka.split(",")],
+        # No tables: counters in tables are counted twice at every rebalance.
+        "store": "memory://",
+        "table_standby_replicas": 0,
+        "datadir": Path(tempfile.gettempdir()) / f"hypercare-{os.getpid()}",
+        "web_enabled": False,
+        "topic_disable_leader": True,
+        "topic_allow_declare": False,
+        # False loses batches in flight of take() at every graceful stop.
+        "stream_wait_empty": True,
+        "consumer_auto_offset_reset": "earliest",
+        "producer_acks": -1,
+        "producer_compression_type": "gzip",
+        "broker_max_poll_records": 5000,
+        "consumer_max_fetch_size": 4 * 1024 * 1024,
+        "broker_session_timeout": settings.session_timeout_s,
+        "broker_heartbeat_interval": min(3.0, settings.session_timeout_s / 3),
+        "broker_commit_interval": 1.0,
+        "loghandlers": [],
+    }
+
+
+def __getattr__(name: str) -> HypercareApp:
+    """Make ``app`` from the environment the first time it is asked for."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    made = create_app(Settings.from_environment(os.environ))
+    globals()["app"] = made
+    return made

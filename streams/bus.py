@@ -1,0 +1,208 @@
+"""The worker's own connection to Kafka: state records, outputs and ticks.
+
+One idempotent producer with acks=all, so that retries neither double nor reorder a
+partition's records, and one short-lived reader per look at a state partition. Every
+call ends within the time limit; what Kafka may yet get over becomes
+``ConnectionError`` or ``TimeoutError`` and is tried again, the rest is raised as it
+is and ends the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    KafkaError,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+)
+
+from detector.records import Output
+from streams.fence import StateRecord, Write
+from streams.outbox import DESTINATIONS
+from streams.settings import Settings
+from streams.topics import STATE
+
+FATAL = (InvalidProducerEpoch, OutOfOrderSequenceNumber, ProducerFenced)
+"""The producer itself is broken: only a new process helps."""
+
+READ_MS = 500
+
+
+class Bus:
+    """Producer and readers of one worker.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where Kafka is, names and time limits.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Connect; must run in the loop that uses the bus."""
+        if self._producer is not None:
+            return
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.settings.kafka.split(","),
+            client_id=f"hypercare-{self.settings.worker}",
+            acks="all",
+            enable_idempotence=True,
+            compression_type="gzip",
+            request_timeout_ms=int(self.settings.io_timeout_s * 1000),
+        )
+        try:
+            async with asyncio.timeout(self.settings.io_timeout_s * 2):
+                await producer.start()
+        except (KafkaError, TimeoutError):
+            await producer.stop()
+            raise
+        self._producer = producer
+
+    async def stop(self) -> None:
+        """Send what is buffered and disconnect."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            async with asyncio.timeout(self.settings.io_timeout_s):
+                await producer.stop()
+
+    async def produce(
+        self,
+        topic: str,
+        writes: Sequence[Write],
+        *,
+        partition: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> list[int]:
+        """Write records in order and return their offsets once acknowledged."""
+        async with self.limited(topic):
+            sent = [
+                await self._send(topic, key, value, partition, headers)
+                for key, value in writes
+            ]
+        return await self._acknowledged(topic, sent)
+
+    async def emit(self, outputs: Sequence[Output]) -> None:
+        """Send outputs to their topics, in order; return when all are acknowledged."""
+        sent = []
+        async with self.limited("outputs"):
+            for output in outputs:
+                key, headers = output.key.encode(), [("id", output.id.encode())]
+                for name in DESTINATIONS[output.topic]:
+                    topic = self.settings.topic(name)
+                    sent.append(
+                        await self._send(topic, key, output.value, None, headers)
+                    )
+        await self._acknowledged("outputs", sent)
+
+    async def _send(
+        self,
+        topic: str,
+        key: bytes,
+        value: bytes | None,
+        partition: int | None,
+        headers: Sequence[tuple[str, bytes]],
+    ) -> Awaitable[Any]:
+        if self._producer is None:
+            raise ConnectionError("the worker's producer is not connected")
+        future: Awaitable[Any] = await self._producer.send(
+            topic, value, key=key, partition=partition, headers=list(headers)
+        )
+        return future
+
+    def state_log(self, partition: int) -> KafkaStateLog:
+        """Return one partition of the state topic."""
+        return KafkaStateLog(self, self.settings.topic(STATE), partition)
+
+    async def _acknowledged(self, topic: str, sent: list[Awaitable[Any]]) -> list[int]:
+        # Not gather under a timeout: cancelling would drop the futures' results.
+        if not sent:
+            return []
+        futures = [asyncio.ensure_future(one) for one in sent]
+        _, pending = await asyncio.wait(futures, timeout=self.settings.io_timeout_s)
+        if pending:
+            raise TimeoutError(f"{topic}: {len(pending)} records not acknowledged")
+        async with self.limited(topic):
+            return [(await one).offset for one in futures]
+
+    @asynccontextmanager
+    async def limited(self, topic: str) -> AsyncIterator[None]:
+        """Bound what happens inside and sort its errors, naming the topic."""
+        try:
+            async with asyncio.timeout(self.settings.io_timeout_s):
+                yield
+        except FATAL:
+            raise
+        except KafkaError as error:
+            raise ConnectionError(f"{topic}: {error!r}") from error
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[AIOKafkaConsumer]:
+        """Open a consumer without a group."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.settings.kafka.split(","),
+            client_id=f"hypercare-{self.settings.worker}-state",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=8 * 1024 * 1024,
+            request_timeout_ms=int(self.settings.io_timeout_s * 1000),
+        )
+        try:
+            async with self.limited("reader"):
+                await consumer.start()
+            yield consumer
+        finally:
+            async with asyncio.timeout(self.settings.io_timeout_s):
+                await consumer.stop()
+
+
+class KafkaStateLog:
+    """One partition of the state topic, as :class:`streams.fence.StateLog`."""
+
+    def __init__(self, bus: Bus, topic: str, partition: int) -> None:
+        self._bus = bus
+        self._tp = TopicPartition(topic, partition)
+        self._idle_max = int(bus.settings.io_timeout_s * 1000) // READ_MS
+
+    async def append(self, writes: Sequence[Write]) -> list[int]:
+        """Write records in order; return their offsets once acknowledged."""
+        return await self._bus.produce(
+            self._tp.topic, writes, partition=self._tp.partition
+        )
+
+    async def end(self) -> int:
+        """Return the offset the next record will get."""
+        async with self._bus.reader() as consumer, self._bus.limited(self._tp.topic):
+            ends = await consumer.end_offsets([self._tp])
+        return int(ends[self._tp])
+
+    async def read(self, start: int, stop: int) -> AsyncIterator[StateRecord]:
+        """Yield what stands in ``[start, stop)``; compaction leaves holes."""
+        if start >= stop:
+            return
+        async with self._bus.reader() as consumer:
+            consumer.assign([self._tp])
+            consumer.seek(self._tp, start)
+            idle = 0
+            while idle < self._idle_max:
+                async with self._bus.limited(self._tp.topic):
+                    batches = await consumer.getmany(self._tp, timeout_ms=READ_MS)
+                    position = await consumer.position(self._tp)
+                idle = 0 if batches else idle + 1
+                for record in batches.get(self._tp, ()):
+                    if record.offset < stop:
+                        yield StateRecord(record.offset, record.key, record.value)
+                if position >= stop:
+                    return
+        raise TimeoutError(
+            f"{self._tp.topic}-{self._tp.partition}: no records at offset {position} "
+            f"of [{start}, {stop})"
+        )

@@ -1,0 +1,1 @@
+"""``hypercare``: one command, a file per word."""

@@ -1,0 +1,49 @@
+"""The command ``hypercare``: what it can do, one line each."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+COMMANDS = {
+    "worker": "streams.cli.worker",
+    "demo": "streams.cli.demo",
+    "kafka": "streams.kafka_local.cli",
+    "topics": "streams.cli.topics",
+    "produce": "streams.cli.produce",
+    "record": "streams.cli.record",
+    "replay": "streams.cli.replay",
+    "rules": "streams.cli.rules",
+    "status": "streams.cli.status",
+    "version": "streams.cli.version",
+}
+"""Word on the command line and the module that holds a click command of that
+name. Loaded when asked for: ``replay`` must not wait for Faust to import."""
+
+
+class Words(click.Group):
+    """Loads a command when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The words in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a word, or None."""
+        module = COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        found = getattr(importlib.import_module(module), cmd_name)
+        assert isinstance(found, click.Command)
+        return found
+
+
+@click.command(cls=Words, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Watch each release after it ships; say whether to roll it back, and why.
+
+    Settings come from environment variables HYPERCARE_*, see docs/cli.md.
+    Exit codes: 0 done, 2 wrong request or settings, 3 something was found wrong,
+    30 Kafka or a worker does not answer.
+    """

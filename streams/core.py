@@ -1,0 +1,64 @@
+"""The functional core as the lanes know it: partitions made new or from shards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from detector import state
+from detector.engine import Partition
+from detector.records import LogRecord, Outputs
+from detector.rulefile import RuleSet
+
+
+class Core:
+    """One partition of the core behind the interface of ``streams.lane``."""
+
+    def __init__(self, partition: Partition) -> None:
+        self.partition = partition
+
+    @property
+    def next_offset(self) -> int:
+        """Next offset of the log to apply."""
+        return self.partition.next_offset
+
+    @next_offset.setter
+    def next_offset(self, offset: int) -> None:
+        self.partition.next_offset = offset
+
+    def apply(self, records: Sequence[LogRecord]) -> Outputs:
+        """Apply records in offset order."""
+        return self.partition.apply(records)
+
+    def dirty_shards(self) -> dict[str, bytes | None]:
+        """What changed since ``mark_clean``."""
+        return state.dirty_blocks(self.partition)
+
+    def all_shards(self) -> dict[str, bytes]:
+        """The whole state."""
+        return state.all_blocks(self.partition)
+
+    def mark_clean(self) -> None:
+        """Remember the state as written."""
+        state.mark_clean(self.partition)
+
+    def wants_tick(self, now_ms: int) -> bool:
+        """Whether something is open that only time can close."""
+        return self.partition.wants_tick(now_ms)
+
+
+class DetectorCores:
+    """Makes cores: empty ones with the rules of this worker, or restored ones."""
+
+    def __init__(self, rules: RuleSet, topic: str) -> None:
+        self.rules = rules
+        self._topic = topic
+
+    def new(self, partition: int) -> Core:
+        """An empty partition under the rules of this worker."""
+        return Core(Partition(partition, self.rules, self._topic))
+
+    def restore(
+        self, partition: int, shards: Mapping[str, bytes], next_offset: int
+    ) -> Core:
+        """The partition that wrote the shards; its rules come from its state."""
+        return Core(state.restore(partition, shards, next_offset, self._topic))

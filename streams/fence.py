@@ -1,0 +1,252 @@
+"""Who owns a partition, and where its state is kept: claim, snapshot, restore.
+
+The order of records in the state partition decides everything. A new owner writes
+a claim with an epoch above every epoch it finds, reads up to that claim, and takes
+the newest complete manifest. A worker that was stopped and wakes up can still
+write, so it looks at the OFFSETS of its own writes: if they do not follow each
+other, somebody else wrote in between; it reads what, and ends when that is a higher
+epoch. What it wrote behind the claim counts nothing (:mod:`streams.history`).
+
+Rules that make this hold:
+
+* the first snapshot of an epoch writes all shards, so a manifest never depends on
+  records of an earlier owner, who might still delete them;
+* records are deleted only after a manifest that does not need them is known to
+  stand before any higher claim.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from streams.history import (
+    History,
+    Key,
+    Manifest,
+    Restored,
+    ShardRef,
+    claim_bytes,
+    epoch_in,
+    manifest_bytes,
+    reference,
+    split,
+    total_bytes,
+)
+
+logger = logging.getLogger(__name__)
+
+CLAIM_ATTEMPTS = 10
+"""Two workers can claim the same epoch at once; the later record tries again."""
+
+Write = tuple[bytes, bytes | None]
+
+
+class StateRecord(NamedTuple):
+    """One record of a state partition."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+class StateLog(Protocol):
+    """One partition of the state topic. Every call has its own time limit."""
+
+    async def append(self, writes: Sequence[Write]) -> list[int]:
+        """Write records in order; return their offsets once all replicas have them."""
+
+    def read(self, start: int, stop: int) -> AsyncIterator[StateRecord]:
+        """Yield what stands in ``[start, stop)``."""
+
+    async def end(self) -> int:
+        """Return the offset the next record will get."""
+
+
+class Fenced(Exception):
+    """A higher epoch owns the partition: emit nothing, commit nothing, end."""
+
+    def __init__(self, ours: int, theirs: int) -> None:
+        self.ours = ours
+        self.theirs = theirs
+        super().__init__(
+            f"epoch {theirs} has claimed the partition, ours is {ours}: "
+            "this worker was thought dead and has been replaced"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """The state at one offset, encoded: what one snapshot writes.
+
+    ``shards`` are all of them when ``whole``, else those that changed (``None``: the
+    shard does not exist any more).
+    """
+
+    next_offset: int
+    shards: Mapping[str, bytes | None]
+    whole: bool
+
+
+class Fence:
+    """Holds one partition for one owner.
+
+    Parameters
+    ----------
+    log : StateLog
+        The partition's records.
+    worker : str
+        Name in the claim, for people.
+    log_partitions : int
+        Number of partitions of the input log, kept in every manifest.
+    """
+
+    def __init__(self, log: StateLog, *, worker: str, log_partitions: int) -> None:
+        self._log = log
+        self._worker = worker
+        self._log_partitions = log_partitions
+        self._tail = -1
+        self._seq = 0
+        self._shards: dict[str, ShardRef] = {}
+        self._garbage: set[bytes] = set()
+        self._inherited: set[bytes] = set()
+        self._attempted: set[bytes] = set()
+        self._manifest_key: bytes | None = None
+        self.epoch = 0
+        self.must_write_whole = True
+        self.snapshot_bytes = 0
+
+    async def claim(self) -> Restored | None:
+        """Take the partition and return the newest complete snapshot.
+
+        Raises
+        ------
+        DamagedState
+            There are manifests, none is complete.
+        Fenced
+            Others kept claiming at the same time.
+        """
+        history = History()
+        position = 0
+        for _ in range(CLAIM_ATTEMPTS):
+            end = await self._log.end()
+            await self._fold(history, position, end)
+            epoch = max(history.epoch_seen, history.epoch_claimed) + 1
+            key = Key("c", epoch, name=self._worker).encode()
+            (offset,) = await self._log.append(
+                [(key, claim_bytes(epoch, self._worker))]
+            )
+            await self._fold(history, end, offset)
+            position = offset
+            if history.epoch_seen < epoch:
+                self.epoch, self._tail = epoch, offset
+                self._inherited = history.keys_below(epoch)
+                return history.newest()
+        raise Fenced(epoch, history.epoch_seen)
+
+    async def write(self, frozen: Frozen) -> None:
+        """Write a snapshot and return when it is safe and still ours.
+
+        After an error the outcome is unknown, so the next snapshot must be whole:
+        see :attr:`must_write_whole`.
+
+        Raises
+        ------
+        Fenced
+            A higher epoch claimed the partition before the manifest.
+        """
+        if self.must_write_whole and not frozen.whole:
+            raise ValueError("this snapshot must hold all shards")
+        self.must_write_whole = True
+        self._seq += 1
+        shards = self._next_shards(frozen)
+        await self._append(self._shard_writes(frozen))
+        manifest = Manifest(
+            epoch=self.epoch,
+            seq=self._seq,
+            next_offset=frozen.next_offset,
+            log_partitions=self._log_partitions,
+            worker=self._worker,
+            shards=shards,
+        )
+        key = Key("m", self.epoch, self._seq).encode()
+        await self._append([(key, manifest_bytes(manifest))])
+        self._acknowledged(key, shards)
+        self.snapshot_bytes = total_bytes(frozen.shards)
+
+    async def clean(self) -> None:
+        """Delete what our newest manifest does not need; safe to leave out.
+
+        Before our first manifest that is nothing: the state still stands in
+        the records of earlier owners.
+        """
+        garbage = sorted(self._garbage)
+        if garbage:
+            await self._append([(key, None) for key in garbage])
+            self._garbage.difference_update(garbage)
+
+    async def verify(self) -> None:
+        """Raise ``Fenced`` if a higher epoch has been here since our last write."""
+        end = await self._log.end()
+        await self._inspect(self._tail + 1, end)
+        self._tail = max(self._tail, end - 1)
+
+    async def _fold(self, history: History, start: int, stop: int) -> None:
+        async for record in self._log.read(start, stop):
+            history.add(record.key, record.value)
+
+    async def _append(self, writes: list[Write]) -> None:
+        """Append and look at the offsets: a hole is somebody else's write."""
+        if not writes:
+            return
+        self._attempted.update(key for key, value in writes if value is not None)
+        offsets = await self._log.append(writes)
+        first, last = self._tail + 1, max(offsets)
+        if last - self._tail != len(writes):
+            await self._inspect(first, last)
+        self._tail = last
+
+    async def _inspect(self, start: int, stop: int) -> None:
+        if start >= stop:
+            return
+        async for record in self._log.read(start, stop):
+            theirs = epoch_in(record.key)
+            if theirs > self.epoch:
+                raise Fenced(self.epoch, theirs)
+
+    def _next_shards(self, frozen: Frozen) -> dict[str, ShardRef]:
+        shards = {} if frozen.whole else dict(self._shards)
+        for name, blob in frozen.shards.items():
+            if blob is None:
+                shards.pop(name, None)
+            else:
+                shards[name] = reference(self._seq, blob)
+        return shards
+
+    def _shard_writes(self, frozen: Frozen) -> list[Write]:
+        writes: list[Write] = []
+        for name, blob in frozen.shards.items():
+            if blob is None:
+                continue
+            for chunk, part in enumerate(split(blob)):
+                key = Key("s", self.epoch, self._seq, chunk, name).encode()
+                writes.append((key, part))
+        return writes
+
+    def _acknowledged(self, key: bytes, shards: dict[str, ShardRef]) -> None:
+        """Make the new manifest the one that counts; the rest becomes garbage."""
+        needed = {key}
+        for name, ref in shards.items():
+            needed.update(ref.keys(self.epoch, name))
+        for name, ref in self._shards.items():
+            self._garbage.update(ref.keys(self.epoch, name))
+        if self._manifest_key is not None:
+            self._garbage.add(self._manifest_key)
+        self._garbage |= self._attempted | self._inherited
+        self._garbage -= needed
+        self._attempted.clear()
+        self._inherited.clear()
+        self._shards, self._manifest_key = shards, key
+        self.must_write_whole = False

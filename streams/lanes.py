@@ -1,0 +1,304 @@
+"""The lanes of one worker: who is fed, who restores, who snapshots when.
+
+This is the handler that :mod:`streams.source` gives its batches to. Whatever goes
+wrong in here ends the process before anything is acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from functools import lru_cache
+from typing import Any, NoReturn, Protocol
+
+from aiokafka.partitioner import murmur2
+from faust.types import TP
+
+from detector.records import LogRecord
+from streams.fence import Fence, Fenced, StateLog
+from streams.halt import Exit
+from streams.lane import TRANSIENT, Lane, LaneConfig
+from streams.outbox import Emitter
+from streams.ports import Bounds, CoreFactory
+from streams.progress import Counters, LaneProgress, LaneState
+from streams.settings import Settings
+from streams.topics import LOG
+
+logger = logging.getLogger(__name__)
+
+SLICE_RECORDS = 1000
+"""Records applied before other tasks of the loop get their turn."""
+
+RETRY_S = 1.0
+EVERY_SERVICE_KEY = b"all"
+
+Halt = Callable[..., NoReturn]
+
+
+class Source(Protocol):
+    """What the lanes need of the consumer."""
+
+    async def seek_to(self, tp: TP, offset: int) -> None:
+        """Make ``offset`` the next record fetched."""
+
+    async def bounds(self, tp: TP) -> Bounds:
+        """Return what the partition holds."""
+
+    async def at_end(self, tp: TP) -> bool:
+        """Return whether everything in the partition was fetched."""
+
+    def topic_partitions(self, topic: str) -> int | None:
+        """Return the number of partitions of a topic."""
+
+
+class StateBus(Emitter, Protocol):
+    """Where state and outputs go."""
+
+    def state_log(self, partition: int) -> StateLog:
+        """Return one partition of the state topic."""
+
+
+class Lanes:
+    """All partitions of the log that this worker holds.
+
+    Parameters
+    ----------
+    settings : Settings
+        Names, intervals, limits.
+    cores : CoreFactory
+        Makes the functional core of a partition.
+    bus : StateBus
+        State topic and outputs.
+    halt : callable
+        Ends the process: ``halt(code, message, *args)``.
+    monotonic_s : callable
+        Clock for ages and intervals.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        cores: CoreFactory,
+        bus: StateBus,
+        *,
+        halt: Halt,
+        monotonic_s: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self.topic = settings.topic(LOG)
+        self.topics = frozenset({self.topic})
+        self.counters = Counters()
+        self.lanes: dict[int, Lane] = {}
+        self.source: Source | None = None
+        self.assigned_once = False
+        self._cores = cores
+        self._bus = bus
+        self._halt = halt
+        self._monotonic_s = monotonic_s
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    # What the source asks.
+
+    def wants(self, tp: TP) -> bool:
+        """Return whether records of the partition may be fetched now."""
+        lane = self.lanes.get(tp.partition)
+        return lane is not None and lane.wants_records
+
+    def position(self, tp: TP) -> int | None:
+        """Return the offset a ready lane is at."""
+        lane = self.lanes.get(tp.partition)
+        return lane.next_offset if lane is not None and lane.is_ready else None
+
+    def committable(self, tp: TP) -> int | None:
+        """Return the offset of the last acknowledged manifest."""
+        lane = self.lanes.get(tp.partition)
+        held = lane is not None and lane.state is not LaneState.FENCED
+        return lane.committable if lane is not None and held else None
+
+    def on_discarded(self, tps: Iterable[TP]) -> None:
+        """Count fetches that a seek has overtaken."""
+        count = len(list(tps))
+        self.counters.fetches_discarded += count
+        logger.info("source.fetch_discarded partitions=%d", count)
+
+    async def on_records(
+        self, tp: TP, records: list[LogRecord], highwater: int | None
+    ) -> None:
+        """Apply a batch in slices; drop it when the lane is not ready for it."""
+        lane = self.lanes.get(tp.partition)
+        if lane is None or not lane.is_ready or not records:
+            return
+        lane.highwater = highwater
+        at = records[0].offset
+        try:
+            if not await lane.accepts(at):
+                return
+            for start in range(0, len(records), SLICE_RECORDS):
+                # The lane may have been revoked while others had their turn.
+                if lane.state is not LaneState.READY:
+                    return
+                part = records[start : start + SLICE_RECORDS]
+                at = part[0].offset
+                self._count_misrouted(tp.partition, part)
+                lane.apply(part)
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            raise
+        except TRANSIENT as error:
+            logger.warning("lane.batch_put_off partition=%d %r", tp.partition, error)
+            await self._put_back(lane)
+        except Exception as error:
+            logger.exception("lane.apply_failed")
+            self._halt(
+                *(Exit.HANDLER, "%s[%d]@%d: the record could not be applied: %r"),
+                *(tp.topic, tp.partition, at, error),
+            )
+
+    async def _put_back(self, lane: Lane) -> None:
+        """Fetch again what was not applied; without that, begin anew."""
+        try:
+            await lane.reseek()
+        except TRANSIENT:
+            self._begin(lane.partition)
+
+    # Rebalances.
+
+    async def on_assigned(self, tps: Iterable[TP]) -> None:
+        """Begin to restore the partitions that are new to us, forget lost ones."""
+        assigned = list(tps)
+        self.assigned_once = True
+        for partition in set(self.lanes) - {tp.partition for tp in assigned}:
+            self.lanes.pop(partition).close()
+            self._cancel(partition)
+        for tp in assigned:
+            lane = self.lanes.get(tp.partition)
+            if lane is None or lane.state is LaneState.CLOSED:
+                self._begin(tp.partition)
+
+    async def on_revoked(self, tps: Iterable[TP]) -> None:
+        """Write the last snapshots and let the partitions go, within the limit."""
+        partitions = [tp.partition for tp in tps if tp.partition in self.lanes]
+        await asyncio.gather(*(self._release(partition) for partition in partitions))
+
+    async def release_all(self) -> None:
+        """Let every partition go; the worker ends."""
+        await asyncio.gather(*(self._release(p) for p in list(self.lanes)))
+
+    def report(self) -> list[LaneProgress]:
+        """Return the progress of every lane, by partition."""
+        return [self.lanes[p].progress() for p in sorted(self.lanes)]
+
+    def _begin(self, partition: int) -> None:
+        self._cancel(partition)
+        fence = Fence(
+            self._bus.state_log(partition),
+            worker=self.settings.worker,
+            log_partitions=self._log_partitions(),
+        )
+        lane = Lane(partition, fence, self._config())
+        self.lanes[partition] = lane
+        self._tasks[partition] = asyncio.ensure_future(
+            self._guarded(lane, self._live(lane))
+        )
+
+    async def _release(self, partition: int) -> None:
+        lane = self.lanes[partition]
+        if lane.state is LaneState.READY:
+            limit_s = self.settings.shutdown_timeout_s * 0.8
+            await self._guarded(lane, self._bounded_release(lane, limit_s))
+        lane.close()
+        self._cancel(partition)
+
+    async def _bounded_release(self, lane: Lane, limit_s: float) -> None:
+        try:
+            async with asyncio.timeout(limit_s):
+                await lane.release()
+        except TimeoutError:
+            # Nothing is lost: the next owner starts from the last manifest.
+            logger.warning("lane.release_timed_out partition=%d", lane.partition)
+
+    def _cancel(self, partition: int) -> None:
+        task = self._tasks.pop(partition, None)
+        if task is not None:
+            task.cancel()
+
+    # The life of a lane.
+
+    async def _live(self, lane: Lane) -> None:
+        """Restore, then write snapshots until the lane is given back."""
+        while lane.state is LaneState.RESTORING:
+            try:
+                await lane.restore()
+            except TRANSIENT as error:
+                logger.warning(
+                    "lane.restore_put_off partition=%d %r", lane.partition, error
+                )
+                await asyncio.sleep(RETRY_S)
+        while lane.is_ready:
+            await lane.snapshot()
+            await asyncio.sleep(self.settings.snapshot_interval_s)
+
+    async def _guarded(self, lane: Lane, work: Coroutine[Any, Any, None]) -> None:
+        """Run a lane's work; what it can not handle ends the process."""
+        where = (self.topic, lane.partition, lane.next_offset)
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except Fenced as error:
+            self._halt(Exit.FENCED, "%s[%d]@%d: fenced: %s", *where, error)
+        except Exception as error:
+            logger.exception("lane.failed")
+            self._halt(Exit.HANDLER, "%s[%d]@%d: the lane failed: %r", *where, error)
+
+    def _config(self) -> LaneConfig:
+        return LaneConfig(
+            cores=self._cores,
+            log=self,
+            emitter=self._bus,
+            counters=self.counters,
+            monotonic_s=self._monotonic_s,
+            log_partitions=self._log_partitions(),
+            state_reset=self.settings.state_reset,
+            topic=self.topic,
+        )
+
+    def _log_partitions(self) -> int:
+        count = self.source.topic_partitions(self.topic) if self.source else None
+        return count or self.settings.partitions
+
+    # What a lane asks of the log.
+
+    async def bounds(self, partition: int) -> Bounds:
+        """Return what the partition of the log holds."""
+        return await self._connected().bounds(TP(self.topic, partition))
+
+    async def seek(self, partition: int, offset: int) -> None:
+        """Make ``offset`` the next record fetched of a partition of the log."""
+        await self._connected().seek_to(TP(self.topic, partition), offset)
+
+    async def is_caught_up(self, lane: Lane) -> bool:
+        """Return whether the lane has applied all there is."""
+        return await self._connected().at_end(TP(self.topic, lane.partition))
+
+    def _connected(self) -> Source:
+        if self.source is None:
+            raise ConnectionError("the consumer is not connected yet")
+        return self.source
+
+    def _count_misrouted(self, partition: int, records: list[LogRecord]) -> None:
+        """Count records that another partitioner sent to the wrong partition."""
+        partitions = self._log_partitions()
+        for record in records:
+            key = record.key
+            if key is None or key == EVERY_SERVICE_KEY:
+                continue
+            if partition_of(key, partitions) != partition:
+                self.counters.misrouted += 1
+
+
+@lru_cache(maxsize=65_536)
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return where Kafka's default partitioner puts a key."""
+    return int(murmur2(key) & 0x7FFFFFFF) % partitions

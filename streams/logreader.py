@@ -1,0 +1,65 @@
+"""Reads whole partitions of a topic, once, without a consumer group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from streams.errors import Unreachable
+from streams.recording import Stored
+from streams.settings import Settings
+
+POLL_MS = 1000
+BATCH = 2000
+
+
+def open_partitions(settings: Settings, topic: str) -> list[Iterator[Stored]]:
+    """One iterator per partition, each up to the end it has now.
+
+    Raises
+    ------
+    Unreachable
+        If Kafka does not answer or has no such topic.
+    """
+    try:
+        probe: Any = _consumer(settings)
+        numbers = sorted(probe.partitions_for_topic(topic) or ())
+        parts = [TopicPartition(topic, n) for n in numbers]
+        ends = probe.end_offsets(parts) if parts else {}
+        probe.close()
+    except KafkaError as error:
+        raise Unreachable(
+            f"Kafka at {settings.kafka} does not answer ({error}): set HYPERCARE_KAFKA"
+        ) from error
+    if not numbers:
+        raise Unreachable(
+            f"topic {topic} does not exist on {settings.kafka}: run "
+            "`hypercare topics create` or set HYPERCARE_PREFIX"
+        )
+    return [_records(settings, part, ends[part]) for part in parts]
+
+
+def _records(settings: Settings, part: Any, end: int) -> Iterator[Stored]:
+    consumer: Any = _consumer(settings)
+    try:
+        consumer.assign([part])
+        consumer.seek_to_beginning(part)
+        while consumer.position(part) < end:
+            for records in consumer.poll(POLL_MS, max_records=BATCH).values():
+                for record in records:
+                    if record.offset < end:
+                        yield Stored(record.timestamp, record.value)
+    finally:
+        consumer.close()
+
+
+def _consumer(settings: Settings) -> Any:
+    return KafkaConsumer(
+        bootstrap_servers=settings.kafka.split(","),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        request_timeout_ms=int(settings.io_timeout_s * 1000),
+    )

@@ -1,0 +1,209 @@
+"""Every metric by name: type, labels and meaning, as in ``docs/metrics.md``.
+
+A metric that is rendered and not listed here is an error of the program, one that
+is listed and not documented fails a test.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+PREFIX = "hypercare_"
+R = ("service", "environment", "release")
+"""What names a release in every metric about one."""
+
+Kind = Literal["gauge", "counter", "info", "histogram"]
+
+
+class Metric(NamedTuple):
+    """One line of the table; ``name`` is without the prefix, as it is queried."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+
+
+RELEASE = (
+    Metric(
+        "release_info",
+        "info",
+        (*R, "baseline", "strategy", "owner", "criticality"),
+        "Always 1: what is known about a release under judgement, for joins.",
+    ),
+    Metric(
+        "release_window_open",
+        "gauge",
+        R,
+        "1 while the release is inside its hypercare window; for release=other the "
+        "number of such releases.",
+    ),
+    Metric(
+        "release_evaluated_timestamp_seconds",
+        "gauge",
+        R,
+        "Event time up to which the release has been judged.",
+    ),
+    Metric(
+        "release_verdict",
+        "gauge",
+        (*R, "verdict"),
+        "1 for the present verdict, 0 for the others, from the first one on.",
+    ),
+    Metric(
+        "recommendation_open",
+        "gauge",
+        (*R, "component", "action", "mode", "severity"),
+        "1 while a recommendation is open or acknowledged, 0 from the first "
+        "evaluation on. Severity is page for criticality critical and high, else "
+        "ticket; investigate never pages.",
+    ),
+    Metric(
+        "release_rate_ratio",
+        "gauge",
+        (*R, "signal"),
+        "Best estimate of the candidate's rate of bad units divided by the control's.",
+    ),
+    Metric(
+        "release_rate_ratio_lower",
+        "gauge",
+        (*R, "signal"),
+        "Lower limit of the rate ratio's 95 % confidence sequence.",
+    ),
+    Metric(
+        "release_rate_ratio_upper",
+        "gauge",
+        (*R, "signal"),
+        "Upper limit of the rate ratio's 95 % confidence sequence; +Inf if none.",
+    ),
+    Metric(
+        "release_log_evidence",
+        "gauge",
+        (*R, "signal"),
+        "Natural log of the evidence that the release made things worse.",
+    ),
+    Metric(
+        "release_units_total",
+        "counter",
+        (*R, "unit"),
+        "Units at risk compared since the deploy; unit is session, user or request.",
+    ),
+    Metric(
+        "release_bad_units_total",
+        "counter",
+        (*R, "unit", "signal"),
+        "Failed units of those compared since the deploy.",
+    ),
+    Metric(
+        "release_excess_users_total",
+        "gauge",
+        R,
+        "Failed users (sessions or requests where users are not known) since the "
+        "onset beyond what the control's rate predicts; 0 without an episode.",
+    ),
+    Metric(
+        "release_decision_eta_seconds",
+        "gauge",
+        R,
+        "Time until the evidence decides at the present ratio and traffic; absent "
+        "where it would never.",
+    ),
+)
+
+SOURCES = (
+    Metric(
+        "source_last_event_timestamp_seconds",
+        "gauge",
+        ("service", "environment", "stream"),
+        "Event time of the newest event of a stream.",
+    ),
+    Metric(
+        "input_records_total",
+        "counter",
+        ("topic", "codec", "result", "reason"),
+        "Records of the ingress topics and events of the log by what became of them; "
+        "an empty codec means that it was not noted.",
+    ),
+    Metric(
+        "input_lag_seconds",
+        "gauge",
+        ("topic", "partition"),
+        "Age of the newest applied record while others wait, else 0.",
+    ),
+    Metric(
+        "stream_watermark_timestamp_seconds",
+        "gauge",
+        ("topic", "partition"),
+        "Event time that the furthest service of the partition has reached.",
+    ),
+    Metric(
+        "late_records_total",
+        "counter",
+        ("service",),
+        "Events that came after their window had closed and were not counted.",
+    ),
+    Metric(
+        "duplicate_records_total",
+        "counter",
+        ("service",),
+        "Events whose id had been counted before.",
+    ),
+    Metric(
+        "misrouted_records_total",
+        "counter",
+        (),
+        "Records that a foreign partitioner sent to the wrong partition.",
+    ),
+    Metric(
+        "detector_blind",
+        "gauge",
+        ("service", "environment", "reason"),
+        "1 while nothing can be said: reason telemetry if a release of the service is "
+        "unreliable, state (without a service) if a partition can not start.",
+    ),
+    Metric(
+        "overflow_total",
+        "counter",
+        ("kind",),
+        "What a limit pushed out: releases, strata values, scopes.",
+    ),
+)
+
+SELF = (
+    Metric("build_info", "info", ("version",), "Always 1: the code that decides."),
+    Metric("rules_loaded", "gauge", (), "Rules of the newest valid rule set."),
+    Metric(
+        "rules_last_reload_successful",
+        "gauge",
+        (),
+        "0 if the rule file as it is now was refused and an older set is in force.",
+    ),
+    Metric(
+        "snapshot_age_seconds",
+        "gauge",
+        ("partition",),
+        "Age of the newest snapshot while it lacks something, else 0.",
+    ),
+    Metric("snapshot_bytes", "gauge", ("partition",), "Size of the newest snapshot."),
+    Metric(
+        "tick_duration_seconds",
+        "histogram",
+        (),
+        "Time it took to look at all partitions for ticks that are due.",
+    ),
+    Metric(
+        "loop_stall_seconds",
+        "histogram",
+        (),
+        "How much later than asked the event loop woke up a timer.",
+    ),
+    Metric(
+        "detection_delay_seconds",
+        "gauge",
+        (),
+        "Longest event time between estimated onset and recommendation among the "
+        "open ones; absent without any.",
+    ),
+)
+
+METRICS: dict[str, Metric] = {m.name: m for m in (*RELEASE, *SOURCES, *SELF)}

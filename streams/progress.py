@@ -1,0 +1,62 @@
+"""What a worker can say about itself: progress per partition, plain values.
+
+Health is our own progress, not Faust's word: a partition is healthy when its next
+offset follows the end of the log and its snapshots are young.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class LaneState(StrEnum):
+    """Where a partition stands in the hands of this worker."""
+
+    RESTORING = "restoring"
+    READY = "ready"
+    RELEASING = "releasing"
+    CLOSED = "closed"
+    FENCED = "fenced"
+    BLIND = "blind"
+
+
+@dataclass(frozen=True, slots=True)
+class LaneProgress:
+    """The progress of one partition at one moment.
+
+    ``highwater`` and ``snapshot_age_s`` are ``None`` before the first fetch and the
+    first snapshot; ``reason`` says why a partition is blind.
+    """
+
+    partition: int
+    state: LaneState
+    epoch: int
+    next_offset: int
+    highwater: int | None
+    committable: int | None
+    idle_s: float
+    snapshot_age_s: float | None
+    snapshot_bytes: int
+    outputs_pending: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Counters:
+    """Totals since the start of the process."""
+
+    records_in: int = 0
+    misrouted: int = 0
+    fetches_discarded: int = 0
+    gaps_accepted: int = 0
+    snapshots: int = 0
+    snapshots_failed: int = 0
+    outputs_sent: int = 0
+    ticks_sent: int = 0
+    ingress: dict[tuple[str, str, str], int] = field(default_factory=dict)
+
+    def count_ingress(self, topic: str, result: str, reason: str, n: int = 1) -> None:
+        """Add ``n`` records of an ingress topic by result and reason."""
+        key = (topic, result, reason)
+        self.ingress[key] = self.ingress.get(key, 0) + n

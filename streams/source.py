@@ -1,0 +1,342 @@
+"""Reading the log in whole fetch batches, inside Faust's own consumer.
+
+An ordinary agent takes one trip through task, queue and stream per message; that
+is what limits Faust, not decoding. Here the records of BATCH topics go from the
+fetch straight to a handler, all other topics take Faust's usual way. Group,
+rebalances and commits stay Faust's.
+
+Every private name of Faust that this project overrides or calls stands in this
+module and in ``PINNED``; a test compares them with the installed release, so that
+an upgrade fails loudly instead of losing records quietly.
+
+Why seeks are guarded: Faust seeks from two places, at the end of a rebalance and
+when it finds the flow stopped. A fetch that is in flight while somebody seeks
+returns records of the old position. So every seek bumps the mark of its partitions,
+before and after, under one lock; a fetch whose mark changed is thrown away and the
+partition is put back to where its owner stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Any, ClassVar, Protocol, cast
+
+from faust.exceptions import ConsumerNotStarted
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, Message
+from faust.types.transports import ConsumerT
+
+from detector.records import LogRecord
+from streams.ports import Bounds
+
+logger = logging.getLogger(__name__)
+
+IDLE_S = 0.05
+"""Pause before looking again while no partition can be fetched."""
+
+PINNED: tuple[tuple[str, str], ...] = (
+    ("faust.transport.consumer:Consumer", "getmany"),
+    ("faust.transport.consumer:Consumer", "_wait_next_records"),
+    ("faust.transport.consumer:Consumer", "_drain_messages"),
+    ("faust.transport.consumer:Consumer", "perform_seek"),
+    ("faust.transport.consumer:Consumer", "_new_offset"),
+    ("faust.transport.consumer:Consumer", "_filter_tps_with_pending_acks"),
+    ("faust.transport.consumer:Consumer", "_should_commit"),
+    ("faust.transport.consumer:Consumer", "_commit_offsets"),
+    ("faust.transport.consumer:Consumer", "on_partitions_revoked"),
+    ("faust.transport.consumer:Consumer", "on_partitions_assigned"),
+    ("faust.transport.consumer:Consumer", "wait_empty"),
+    ("faust.transport.consumer:ThreadDelegateConsumer", "_getmany"),
+    ("faust.transport.consumer:ThreadDelegateConsumer", "seek_to_committed"),
+    ("faust.transport.drivers.aiokafka:Consumer", "verify_event_path"),
+    ("faust.transport.drivers.aiokafka:Consumer", "_new_topicpartition"),
+    ("faust.transport.drivers.aiokafka:Consumer", "_to_message"),
+    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread", "_fetch_records"),
+    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread", "_seek_wait"),
+    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread", "_ensure_consumer"),
+    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread", "_commit"),
+    ("faust.app.base:App", "_new_transport"),
+    ("faust.app.base:App", "_stop_consumer"),
+    ("faust.app.base:App", "_create_directories"),
+    ("faust.app.base:App", "_on_partitions_revoked"),
+    ("faust.app.base:App", "_on_partitions_assigned"),
+    ("faust.tables.recovery:Recovery", "_resume_streams"),
+    ("faust.streams:Stream", "take_events"),
+)
+"""Private or fragile methods this project stands on, as (module:class, method)."""
+
+
+class BatchHandler(Protocol):
+    """Who takes the records of the batch topics."""
+
+    topics: frozenset[str]
+
+    def wants(self, tp: TP) -> bool:
+        """Return whether records of the partition may be fetched now."""
+
+    def position(self, tp: TP) -> int | None:
+        """Return the offset the partition's state is at, if it has one."""
+
+    def committable(self, tp: TP) -> int | None:
+        """Return the offset that may be committed, if there is one."""
+
+    async def on_records(
+        self, tp: TP, records: list[LogRecord], highwater: int | None
+    ) -> None:
+        """Take the records of one partition; an error must end the process."""
+
+    async def on_assigned(self, tps: Iterable[TP]) -> None:
+        """Begin to own partitions; must not wait for them to be restored."""
+
+    async def on_revoked(self, tps: Iterable[TP]) -> None:
+        """Write what has to be written and let partitions go."""
+
+    def on_discarded(self, tps: Iterable[TP]) -> None:
+        """Hear that a fetch of these partitions was thrown away."""
+
+
+class BatchConsumer(driver.Consumer):
+    """Faust's consumer, with whole batches for the topics of a handler."""
+
+    batch: BatchHandler
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._marks: defaultdict[TP, int] = defaultdict(int)
+        self._seek_lock = asyncio.Lock()
+        super().__init__(*args, **kwargs)
+        self.batch = cast(BatchTransport, self.transport).batch
+        self.io_timeout_s = cast(BatchTransport, self.transport).io_timeout_s
+
+    def is_batch(self, tp: TP) -> bool:
+        """Return whether the partition belongs to a batch topic."""
+        return tp.topic in self.batch.topics
+
+    # Fetching.
+
+    async def _getmany(
+        self, active_partitions: set[TP] | None, timeout: float
+    ) -> dict[TP, list[Any]]:
+        """Fetch, and throw away what a seek has overtaken."""
+        async with self._seek_lock:
+            wanted = self._fetchable(active_partitions)
+            marks = {tp: self._marks[tp] for tp in wanted}
+        if not wanted:
+            # An empty set would mean ALL partitions to the fetcher.
+            await self.sleep(IDLE_S)
+            return {}
+        if len(wanted) < len(active_partitions or ()):
+            timeout = min(timeout, IDLE_S * 4)
+        records = dict(await super()._getmany(wanted, timeout))
+        stale = {tp for tp in records if self._marks[tp] != marks.get(tp)}
+        if stale:
+            await self._throw_away(records, stale)
+        return records
+
+    def _fetchable(self, active: set[TP] | None) -> set[TP]:
+        return {
+            tp for tp in active or () if not self.is_batch(tp) or self.batch.wants(tp)
+        }
+
+    async def _throw_away(self, records: dict[TP, list[Any]], stale: set[TP]) -> None:
+        """Drop overtaken records and stand where the owners stand."""
+        for tp in stale:
+            del records[tp]
+        self.batch.on_discarded(stale)
+        if any(not self.is_batch(tp) for tp in stale):
+            await self.perform_seek()
+        else:
+            await self._seek_batches(stale)
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
+        """Hand batches to the handler, yield the messages of other topics."""
+        generation_id = self.app.consumer_generation_id
+        records, active = await self._wait_next_records(timeout)
+        if not records or self.should_stop:
+            return
+        if not self.flow_active:
+            await self._seek_back()
+            return
+        marks = {tp: self._marks[tp] for tp in records}
+        single = {}
+        for tp, batch in cast(dict[TP, list[Any]], records).items():
+            if not self.is_batch(tp):
+                single[tp] = batch
+            elif self._marks[tp] == marks[tp]:
+                await self._hand_over(tp, batch)
+            else:
+                # A seek came while another partition's batch was being handled.
+                self.batch.on_discarded([tp])
+                await self._seek_batches([tp])
+        for tp, record in self.scheduler.iterate(single):
+            if not self._is_current(tp, marks[tp], generation_id):
+                break
+            if tp in (active or set()) or tp in self._buffered_partitions:
+                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                yield tp, self._to_message(tp, record)
+
+    def _is_current(self, tp: TP, mark: int, generation_id: int) -> bool:
+        """Return whether no seek and no rebalance has come since the fetch."""
+        return (
+            self.flow_active
+            and self._marks[tp] == mark
+            and self.app.consumer_generation_id == generation_id
+        )
+
+    async def _hand_over(self, tp: TP, batch: list[Any]) -> None:
+        records = [LogRecord(r.offset, r.timestamp, r.key, r.value) for r in batch]
+        await self.batch.on_records(tp, records, self.highwater(tp))
+
+    async def _seek_back(self) -> None:
+        """Undo a fetch that came back after the flow was stopped."""
+        try:
+            await self.perform_seek()
+        except (TimeoutError, OSError, RuntimeError, AssertionError) as error:
+            # Nothing is lost: the end of the rebalance seeks once more.
+            logger.warning("source.seek_back_failed error=%r", error)
+
+    # Seeking.
+
+    def _bump(self, tps: Iterable[TP]) -> None:
+        for tp in tps:
+            self._marks[tp] += 1
+
+    async def perform_seek(self) -> None:
+        """Seek agents' partitions to their commits and ours to their state."""
+        async with self._seek_lock:
+            tps = set(self.assignment())
+            self._bump(tps)
+            try:
+                await super().perform_seek()
+                await self._seek_uncommitted(tps)
+                await self._seek_positions(tps)
+            finally:
+                self._bump(tps | set(self.assignment()))
+
+    async def _seek_uncommitted(self, tps: set[TP]) -> None:
+        """Go to the start where nothing is committed: Faust leaves those alone.
+
+        Left alone, a partition whose first fetch is thrown away loses it.
+        """
+        fresh = [
+            self._new_topicpartition(tp.topic, tp.partition)
+            for tp in tps
+            if not self.is_batch(tp) and not self._read_offset[tp]
+        ]
+        if fresh:
+            async with asyncio.timeout(self.io_timeout_s):
+                await self._thread.seek_to_beginning(*fresh)
+
+    async def _seek_batches(self, tps: Iterable[TP]) -> None:
+        async with self._seek_lock:
+            await self._seek_positions(tps)
+
+    async def _seek_positions(self, tps: Iterable[TP]) -> None:
+        for tp in tps:
+            offset = self.batch.position(tp) if self.is_batch(tp) else None
+            if offset is not None:
+                await self._seek_one(tp, offset)
+
+    async def _seek_one(self, tp: TP, offset: int) -> None:
+        self._bump([tp])
+        try:
+            target = self._new_topicpartition(tp.topic, tp.partition)
+            async with asyncio.timeout(self.io_timeout_s):
+                await self._thread.seek_wait({target: offset})
+        finally:
+            self._bump([tp])
+
+    async def seek_to(self, tp: TP, offset: int) -> None:
+        """Make ``offset`` the next record fetched of a batch partition."""
+        async with self._seek_lock:
+            await self._seek_one(tp, offset)
+
+    async def bounds(self, tp: TP) -> Bounds:
+        """Return first offset, end offset and committed offset of a partition."""
+        target = self._new_topicpartition(tp.topic, tp.partition)
+        async with asyncio.timeout(self.io_timeout_s):
+            starts = await self._thread.earliest_offsets(target)
+            ends = await self._thread.highwaters(target)
+            committed = await self._thread.call_thread(
+                self._thread._ensure_consumer().committed, target
+            )
+        return Bounds(starts[target], ends[target], committed)
+
+    async def at_end(self, tp: TP) -> bool:
+        """Return whether the fetch position has reached the end of the log."""
+        target = self._new_topicpartition(tp.topic, tp.partition)
+        async with asyncio.timeout(self.io_timeout_s):
+            position = await self._thread.position(target)
+            end = (await self._thread.highwaters(target))[target]
+        return position is not None and position >= end
+
+    # Committing.
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        yield from super()._filter_tps_with_pending_acks(topics)
+        for tp in self._assigned():
+            if not self.is_batch(tp) or self.batch.committable(tp) is None:
+                continue
+            if topics is None or tp in topics or tp.topic in topics:
+                yield tp
+
+    def _assigned(self) -> set[TP]:
+        """Return what is assigned; nothing when the start failed half-way."""
+        try:
+            return set(self.assignment())
+        except ConsumerNotStarted:
+            return set()
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """Commit of the log: only up to the last acknowledged manifest."""
+        if self.is_batch(tp):
+            return self.batch.committable(tp)
+        return super()._new_offset(tp)
+
+    # Rebalances.
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Snapshot and commit BEFORE Faust forgets what was acknowledged."""
+        mine = [tp for tp in revoked if self.is_batch(tp)]
+        await self.batch.on_revoked(mine)
+        try:
+            async with asyncio.timeout(self.io_timeout_s):
+                await self.commit()
+        except TimeoutError:
+            logger.warning("source.commit_on_revoke_timed_out: will be read again")
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(
+        self, assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Let Faust do its part, then begin to own the batch partitions."""
+        await super().on_partitions_assigned(assigned, generation_id)
+        await self.batch.on_assigned([tp for tp in assigned if self.is_batch(tp)])
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Leave batch partitions out: Faust would call them stuck for ever."""
+        if not self.is_batch(tp):
+            super().verify_event_path(now, tp)
+
+
+class BatchTransport(driver.Transport):
+    """Faust's transport with :class:`BatchConsumer` as its consumer.
+
+    Parameters
+    ----------
+    batch : BatchHandler
+        Who takes the records of which topics.
+    io_timeout_s : float
+        Limit of every single wait for Kafka.
+    """
+
+    Consumer: ClassVar[type[ConsumerT]] = BatchConsumer
+
+    def __init__(
+        self, *args: Any, batch: BatchHandler, io_timeout_s: float, **kwargs: Any
+    ) -> None:
+        self.batch = batch
+        self.io_timeout_s = io_timeout_s
+        super().__init__(*args, **kwargs)

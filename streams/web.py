@@ -1,0 +1,273 @@
+"""What a worker shows over HTTP: metrics, health, readiness, status. Read only.
+
+A small server of its own, because Faust's shows tables and configuration. It
+answers only under names it knows, so that a page in somebody's browser can not
+reach it by pointing a name of its own at this address (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from streams.metrics import Metrics
+from streams.readiness import LoopWatch, Problem, Readiness
+
+BEAT_S = 0.5
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 9108
+LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
+METHODS = ("GET", "HEAD")
+SHUTDOWN_S = 2.0
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Server": "hypercare",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class WebError(Exception):
+    """The server can not start; the text names the address and the variable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variables:
+    """Names of the variables that errors point to."""
+
+    host: str = "HYPERCARE_WEB_HOST"
+    port: str = "HYPERCARE_WEB_PORT"
+    names: str = "HYPERCARE_WEB_NAMES"
+
+
+class Web:
+    """The HTTP server of one worker.
+
+    Parameters
+    ----------
+    metrics : Metrics
+        What is rendered, and where status and readiness look.
+    readiness : Readiness
+        Decides what is wrong with the partitions.
+    is_member : callable
+        Whether the group has given this worker its partitions, be they none.
+    monotonic_s : callable
+        Clock for intervals.
+    host, port : str, int
+        Where to listen; port 0 takes any free one, see ``port`` after ``start``.
+    names : iterable of str
+        Further names under which this worker is reached. Listening beyond
+        loopback, addresses are accepted too: only names can be rebound.
+    variables : Variables
+        What errors tell people to set.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        readiness: Readiness,
+        *,
+        is_member: Callable[[], bool],
+        monotonic_s: Callable[[], float],
+        host: str = DEFAULT_HOST,
+        port: int = DEFAULT_PORT,
+        names: Iterable[str] = (),
+        variables: Variables | None = None,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self._variables = variables or Variables()
+        self._metrics = metrics
+        self._readiness = readiness
+        self._is_member = is_member
+        self._monotonic_s = monotonic_s
+        self._loop_watch = LoopWatch(BEAT_S)
+        self._names = frozenset(n.lower() for n in (*LOCAL_NAMES, host, *names))
+        self._any_address = not _is_loopback(host)
+        self._runner: web.AppRunner | None = None
+        self._beats: asyncio.Task[None] | None = None
+        self._rendering = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Listen and begin to watch the loop.
+
+        Raises
+        ------
+        WebError
+            The address can not be used.
+        """
+        runner = web.AppRunner(
+            self._application(), access_log=None, shutdown_timeout=SHUTDOWN_S
+        )
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self.host, self.port).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise WebError(self._explain(error)) from error
+        self._runner = runner
+        self.port = int(runner.addresses[0][1])
+        self._loop_watch.beat(self._monotonic_s())
+        self._beats = asyncio.create_task(self._beat(), name="web-beat")
+
+    async def stop(self) -> None:
+        """Close the port; connections get a moment to end."""
+        beats, self._beats = self._beats, None
+        if beats is not None:
+            beats.cancel()
+            await asyncio.wait([beats])
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    def _application(self) -> web.Application:
+        @web.middleware
+        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self._guard(request, handler)
+
+        app = web.Application(middlewares=[guard])
+        app.on_response_prepare.append(_secure)
+        app.router.add_get("/metrics", self._metrics_page)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/v1/status", self._status)
+        return app
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            now_s = self._monotonic_s()
+            self._metrics.observe_stall(self._loop_watch.beat(now_s))
+            self._readiness.watch(self._metrics.readings.lanes(), now_s)
+
+    async def _guard(
+        self, request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
+        """Refuse foreign names and everything that is no reading."""
+        name = _host_name(request.headers.get("Host", ""))
+        if not self._knows(name):
+            what = "this name is not known here"
+            fix = f"use an address or set {self._variables.names}"
+            return _json({"error": what, "fix": fix}, status=403)
+        if request.method not in METHODS:
+            answer = _json({"error": "read only: GET or HEAD"}, status=405)
+            answer.headers["Allow"] = ", ".join(METHODS)
+            return answer
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            paths = ["/metrics", "/healthz", "/readyz", "/v1/status"]
+            return _json({"error": "not found", "paths": paths}, status=404)
+
+    def _knows(self, name: str | None) -> bool:
+        if name is None:
+            return False
+        return name in self._names or (self._any_address and _is_address(name))
+
+    async def _metrics_page(self, request: web.Request) -> web.StreamResponse:
+        accept = request.headers.get("Accept", "")
+        async with self._rendering:
+            self._metrics.snapshot()
+            loop = asyncio.get_running_loop()
+            body, content_type = await loop.run_in_executor(
+                None, self._metrics.render, accept
+            )
+        response = web.Response(body=body, headers={"Content-Type": content_type})
+        response.enable_compression()
+        return response
+
+    async def _healthz(self, _: web.Request) -> web.StreamResponse:
+        now_s = self._monotonic_s()
+        problems = self._loop_watch.problems(now_s)
+        longest_s = round(self._loop_watch.longest_s(now_s), 3)
+        return _answer(problems, {"loop_stall_longest_s": longest_s})
+
+    async def _readyz(self, _: web.Request) -> web.StreamResponse:
+        readings = self._metrics.readings
+        lanes = readings.lanes()
+        problems = self._readiness.problems(
+            lanes, readings.rules(), self._monotonic_s(), is_member=self._is_member()
+        )
+        return _answer(problems, {"partitions": len(lanes)})
+
+    async def _status(self, _: web.Request) -> web.StreamResponse:
+        snapshot = self._metrics.snapshot()
+        status = {
+            "as_of_ms": snapshot.now_ms,
+            "rules": snapshot.rules,
+            "releases": [r for view in snapshot.views for r in view.releases],
+            "lanes": snapshot.lanes,
+        }
+        return _json(status)
+
+    def _explain(self, error: OSError) -> str:
+        where = f"{self.host}:{self.port}"
+        if error.errno == errno.EADDRINUSE:
+            return (
+                f"port {self.port} on {self.host} is taken by another program: end it, "
+                f"or set {self._variables.port} to a free port (0: any)"
+            )
+        if error.errno == errno.EACCES:
+            return (
+                f"no right to listen on {where}: set {self._variables.port} to a port "
+                "above 1023"
+            )
+        return (
+            f"can not listen on {where} ({error.strerror or error}): set "
+            f"{self._variables.host} to an address of this machine"
+        )
+
+
+async def _secure(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(HEADERS)
+
+
+def _answer(problems: list[Problem], facts: dict[str, Any]) -> web.Response:
+    word = "not ok" if problems else "ok"
+    body = {"status": word, "problems": problems, **facts}
+    return _json(body, status=503 if problems else 200)
+
+
+def _json(value: Any, status: int = 200) -> web.Response:
+    """Numbers JSON does not have (no upper limit, say) become null."""
+    body = msgspec.json.encode(value)
+    return web.Response(body=body, status=status, content_type="application/json")
+
+
+def _host_name(header: str) -> str | None:
+    """The name of a Host header without its port; None if it is none."""
+    text = header.strip().lower()
+    if text.startswith("["):
+        name, bracket, port = text[1:].partition("]")
+        usable = bracket and (not port or port[0] == ":")
+        return name if usable else None
+    name, _, port = text.partition(":")
+    usable = name and (not port or port.isdecimal())
+    return name.removesuffix(".") if usable else None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    return _is_address(host) and ipaddress.ip_address(host).is_loopback

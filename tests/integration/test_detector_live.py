@@ -1,0 +1,157 @@
+"""The product from input to recommendation on a real Kafka, killed and replayed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+
+from detector.replay import Replay
+from detector.rulefile import load_rules
+from detector.verdicts import Action, recommendation_id
+from streams.kafka_local import LocalKafka
+from streams.recording import topic_lines
+from streams.settings import Settings
+from tests.integration.detecting import (
+    HARM_AT,
+    RULES,
+    START_MS,
+    WINDOWS,
+    DetectorStage,
+    detector_stage,
+    pause,
+    windows,
+)
+from tests.integration.support import until
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+KILLS = 10
+INGRESS_OF_KIND = {"usage": "usage", "error": "errors", "deploy": "deploys"}
+
+
+def replay_lines(lines: list[bytes], batch: int) -> dict[str, list[bytes]]:
+    """Replay output by service."""
+    run = Replay(load_rules(RULES, source="test"))
+    found: dict[str, list[bytes]] = {}
+    for line in run.feed(lines, batch):
+        found.setdefault(json.loads(line)["service"], []).append(line)
+    return found
+
+
+def assert_one_recommendation(made: DetectorStage) -> None:
+    """One episode, of the bad service alone, under the id of its facts."""
+    found = made.recommendations()
+    assert {r.service for r in found} == {"shop-bad"}
+    assert len({r.id for r in found}) == 1
+    first = found[0]
+    assert first.action is Action.ROLLBACK
+    assert first.segment == {"os": "android"}
+    assert first.target == "2.3.1"
+    assert first.episode_start_ms >= START_MS + HARM_AT * 10_000
+    assert first.id == recommendation_id(
+        "shop-bad", "production", "2.4.0", None, first.episode_start_ms
+    )
+
+
+def test_killed_workers_decide_as_an_undisturbed_run(
+    kafka: LocalKafka, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """Ten kill -9 inside windows: decisions are byte for byte those of a replay of
+    the log, whatever its batch size; one recommendation, one id."""
+    with detector_stage(kafka.bootstrap, "killdetector", tmp_path) as made:
+        producer = made.producer()
+        kills = {int(k) for k in rng.choice(np.arange(5, WINDOWS - 5), KILLS, False)}
+        worker, number = made.start("w0"), 0
+        until(lambda: "lane.ready" in made.said("w0"), what="the first worker is up")
+        for index, records in enumerate(windows(rng, WINDOWS)):
+            made.write_log(records, producer)
+            pause(float(rng.uniform(0.02, 0.12)))
+            if index in kills:
+                worker.kill()
+                worker.wait()
+                number += 1
+                worker = made.start(f"w{number}")
+                name = f"w{number}"
+                until(
+                    lambda name=name: made.said(name).count("lane.ready") == 4,
+                    what=f"worker {name} has taken over",
+                )
+        until(lambda: bool(made.recommendations()), what="the recommendation")
+        _quiet(made, worker)
+        recorded = list(topic_lines(made.settings))
+        live = made.audit_lines()
+        for batch in (1, 7, 1000):
+            assert replay_lines(recorded, batch) == live
+        assert_one_recommendation(made)
+        by_id: dict[bytes, set[bytes]] = {}
+        for record in made.read("audit"):
+            by_id.setdefault(dict(record.headers)["id"], set()).add(record.value)
+        assert all(len(values) == 1 for values in by_id.values())
+
+
+def _quiet(made: DetectorStage, worker: subprocess.Popen[bytes]) -> None:
+    """End the worker, which ticks for ever, and let one that does not tick finish."""
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=15) == 0
+    made.tick_interval_s = 300
+    last = made.start("last")
+    until(lambda: _is_written_down(made), what="everything is read and written down")
+    last.send_signal(signal.SIGTERM)
+    assert last.wait(timeout=15) == 0
+
+
+def _is_written_down(made: DetectorStage) -> bool:
+    at = {p: m.next_offset for p, (m, _) in made.manifests().items()}
+    return all(at.get(p, 0) >= end for p, end in _log_ends(made.settings).items())
+
+
+def _log_ends(settings: Settings) -> dict[int, int]:
+    consumer: Any = KafkaConsumer(bootstrap_servers=settings.kafka.split(","))
+    try:
+        topic = settings.topic("events")
+        parts = [TopicPartition(topic, n) for n in range(settings.partitions)]
+        return {p.partition: end for p, end in consumer.end_offsets(parts).items()}
+    finally:
+        consumer.close()
+
+
+def test_ingress_events_become_a_recommendation(
+    kafka: LocalKafka, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """kafka-python senders on the ingress topics: a rollback is recommended, bad
+    records are dead letters with their reason, raw user ids reach nothing."""
+    with detector_stage(kafka.bootstrap, "ingress", tmp_path) as made:
+        made.start("w0")
+        until(
+            lambda: made.said("w0").count("lane.ready") == 4, what="the worker is up"
+        )
+        producer = made.producer()
+        for index, records in enumerate(windows(rng, WINDOWS)):
+            for record in records:
+                topic = made.settings.topic(INGRESS_OF_KIND[record["kind"]])
+                record["user"] = "ada@example.org"
+                if record["kind"] == "deploy":
+                    del record["user"]
+                body = json.dumps(record).encode()
+                producer.send(topic, body, key=record["service"].encode())
+            if index == 3:
+                bad = made.settings.topic("usage")
+                producer.send(bad, b"{not json", key=b"shop-bad")
+            producer.flush(timeout=20)
+            pause(0.15)
+        until(lambda: bool(made.recommendations()), what="the recommendation")
+        assert_one_recommendation(made)
+        letters = [json.loads(r.value) for r in made.read("deadletter")]
+        assert [x["topic"] for x in letters] == [made.settings.topic("usage")]
+        assert letters[0]["reason"]
+        for topic in ("events", "state", "audit", "deadletter"):
+            assert not any(
+                b"ada@example.org" in (r.value or b"") for r in made.read(topic)
+            )

@@ -1,0 +1,139 @@
+"""The shell on a real Kafka: rebalances, ingress, lost state, stray records."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient
+
+from streams.kafka_local import LocalKafka
+from streams.topics import DEADLETTER, LOG, STATE, create_missing
+from tests.integration.support import Load, Stage, stage, until
+from tests.integration.test_kill_worker import RATE, assert_exact
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+JOINS = 4
+EVENTS = 4_000
+
+
+def test_joins_and_leaves_count_exactly(kafka: LocalKafka, tmp_path: Path) -> None:
+    """Workers that join and leave in order under load cost no record and no copy."""
+    with (
+        stage(kafka.bootstrap, "rebalances", tmp_path) as made,
+        Load(made.settings, 40_000, RATE) as load,
+    ):
+        made.start("stays")
+        until(lambda: made.applied() > 0, what="the first worker counts")
+        for number in range(JOINS):
+            name = f"guest{number}"
+            guest = made.start(name)
+            until(lambda n=name: "lane.ready" in made.said(n), what="the guest works")  # type: ignore[misc]
+            guest.send_signal(signal.SIGTERM)
+            assert guest.wait(timeout=15) == 0
+        assert_exact(made, load)
+
+
+def test_lost_state_topic_is_refused(kafka: LocalKafka, tmp_path: Path) -> None:
+    """A worker that finds its state topic empty reads nothing and says what to do."""
+    with stage(kafka.bootstrap, "loststate", tmp_path) as made:
+        first = made.start("first")
+        with Load(made.settings, 2_000, RATE) as load:
+            pass
+        until(lambda: made.applied() == load.total, what="all counted")
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(timeout=15) == 0
+        recreate_state(made)
+        made.start("second")
+        until(
+            lambda: made.said("second").count("lane.blind") == 4,
+            what="all partitions are blind",
+        )
+        assert "hypercare state rebuild" in made.said("second")
+        assert made.applied() == 0
+
+
+def recreate_state(made: Stage) -> None:
+    """Delete the state topic and create it anew."""
+    topic = made.settings.topic(STATE)
+    admin = KafkaAdminClient(bootstrap_servers=made.settings.kafka)
+    try:
+        admin.delete_topics([topic])
+        until(lambda: topic not in admin.list_topics(), what="the topic is gone")
+    finally:
+        admin.close()
+    create_missing(made.settings)
+
+
+def test_ingress_loses_nothing_when_killed(kafka: LocalKafka, tmp_path: Path) -> None:
+    """Events of the ingress topics all reach the log though workers are killed on
+    the way; copies carry the same id, bad ones a dead letter."""
+    with stage(kafka.bootstrap, "ingress", tmp_path) as made:
+        worker = made.start("w0")
+        asyncio.run(send_usage(made))
+        for number in range(1, 3):
+            wanted = EVENTS * number // 4
+            until(
+                lambda n=wanted: len(set(log_ids(made))) >= n,  # type: ignore[misc]
+                what="events arrive",
+            )
+            worker.kill()
+            worker.wait()
+            worker = made.start(f"w{number}")
+        until(lambda: len(set(log_ids(made))) == EVENTS, what="all have arrived")
+        letters = Counter(
+            (letter["reason"], letter["offset"])
+            for letter in map(json.loads, read_all(made, DEADLETTER, 1))
+        )
+        assert len(letters) == 4
+
+
+async def send_usage(made: Stage) -> None:
+    """Send events, every thousandth followed by bytes that are none."""
+    topic = made.settings.topic("usage")
+    async with AIOKafkaProducer(bootstrap_servers=made.settings.kafka) as producer:
+        waiting = []
+        for n in range(EVENTS):
+            event = {
+                "kind": "usage",
+                "ts": 1_700_000_000_000 + n,
+                "service": f"shop{n % 7}",
+                "release": "1.0.0",
+                "id": f"e{n}",
+            }
+            value = json.dumps(event).encode()
+            waiting.append(await producer.send(topic, value, partition=n % 4))
+            if n % 1_000 == 0:
+                waiting.append(await producer.send(topic, b"{bad", partition=0))
+        await asyncio.gather(*waiting)
+
+
+def log_ids(made: Stage) -> list[str]:
+    """Return the ids of all events in the log."""
+    values = read_all(made, LOG, made.settings.partitions)
+    return [event["id"] for value in values for event in json.loads(value)]
+
+
+def read_all(made: Stage, name: str, partitions: int) -> list[bytes]:
+    """Return every value of a topic."""
+    return asyncio.run(_read_all(made, name, partitions))
+
+
+async def _read_all(made: Stage, name: str, partitions: int) -> list[bytes]:
+    tps = [TopicPartition(made.settings.topic(name), p) for p in range(partitions)]
+    values: list[bytes] = []
+    async with AIOKafkaConsumer(
+        bootstrap_servers=made.settings.kafka, auto_offset_reset="earliest"
+    ) as consumer:
+        consumer.assign(tps)
+        ends = await consumer.end_offsets(tps)
+        while any([await consumer.position(tp) < ends[tp] for tp in tps]):
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                values += [record.value for record in records]
+    return values

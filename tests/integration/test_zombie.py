@@ -1,0 +1,37 @@
+"""A worker that was stopped, replaced, and wakes up."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from streams.halt import Exit
+from streams.kafka_local import LocalKafka
+from tests.integration.support import Load, stage, until
+from tests.integration.test_kill_worker import RATE, assert_exact
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+
+def test_woken_worker_exits_fenced(kafka: LocalKafka, tmp_path: Path) -> None:
+    """A worker stopped beyond its session, replaced and woken, ends with the code
+    for fenced, and counts stay exact."""
+    with stage(kafka.bootstrap, "zombie", tmp_path) as made:
+        stopped = made.start("stopped")
+        with Load(made.settings, 40_000, RATE) as load:
+            until(lambda: made.applied() > 0, what="the first worker counts")
+            stopped.send_signal(signal.SIGSTOP)
+            epochs = {p: m.epoch for p, (m, _) in made.manifests().items()}
+            made.start("heir")
+            until(
+                lambda: all(
+                    m.epoch > epochs.get(p, 0) for p, (m, _) in made.manifests().items()
+                ),
+                what="the heir owns all partitions",
+            )
+            stopped.send_signal(signal.SIGCONT)
+            assert stopped.wait(timeout=30) == Exit.FENCED
+            assert "has claimed the partition" in made.said("stopped")
+        assert_exact(made, load)

@@ -1,0 +1,43 @@
+"""One e-value of many: a weighted mean, in logs, without overflow."""
+
+from __future__ import annotations
+
+from math import log
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.combine import release_log_e
+
+
+@given(
+    st.lists(st.tuples(st.floats(-50, 50), st.floats(0.01, 1)), min_size=1, max_size=20)
+)
+def test_mean_of_e_values(pairs: list[tuple[float, float]]) -> None:
+    """It is the log of the weighted mean, with unused weight at e = 1."""
+    log_e = np.array([e for e, _ in pairs])
+    weights = np.array([w for _, w in pairs])
+    weights /= weights.sum() * 1.25
+    want = np.log(np.sum(weights * np.exp(log_e)) + 0.2)
+    assert release_log_e(log_e, weights) == pytest.approx(want, abs=1e-9)
+
+
+def test_no_series_is_no_evidence() -> None:
+    """Without series the e-value is 1."""
+    assert release_log_e(np.zeros(0), np.zeros(0)) == 0.0
+
+
+@pytest.mark.parametrize("extreme", [1e6, -1e6])
+def test_extreme_evidence_stays_finite(extreme: float) -> None:
+    """Evidence far beyond the range of floats neither overflows nor becomes NaN."""
+    found = release_log_e(np.array([extreme, 0.0]), np.array([0.5, 0.5]))
+    assert np.isfinite(found)
+    assert found == pytest.approx(max(extreme, 0.0) + log(0.5))
+
+
+def test_one_segment_is_not_diluted() -> None:
+    """Evidence in one series costs at most the log of its weight."""
+    log_e = np.array([0.0] * 19 + [20.0])
+    assert release_log_e(log_e, np.full(20, 0.05)) >= 20.0 + log(0.05)

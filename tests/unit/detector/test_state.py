@@ -1,0 +1,163 @@
+"""Blocks: written and read back they are the same partition, or a clear refusal."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from detector import state
+from detector.engine import Partition
+from detector.scope import ScopeKey
+from tests.unit.detector.samples import sketch
+from tests.unit.detector.traffic import (
+    QUICK,
+    Log,
+    at,
+    command,
+    deploy,
+    error,
+    feed,
+    harmful,
+    restored,
+    rules,
+    run,
+    tick,
+    usage,
+)
+
+
+def mixed() -> Log:
+    """A log with every kind of state: sketches, ids, traces, several scopes."""
+    log = harmful(8)
+    base = {"kind": "usage", "ts": at(14), "service": "cart", "release": "1"}
+    log.add(
+        at(15),
+        {**base, "session": "a", "user": "b", "id": "x"},
+        {**base, "trace_id": "t", "outcome": "timeout"},
+        {**usage(14, "1", 9, service="cart"), "users_sketch": sketch(30)},
+        error(14, "1", 2, service="cart", sender="p", seq=1, sample_rate=0.5),
+        usage(14, "1", 9, service="a/b", environment="c"),
+        usage(14, "1", 9, service="a", environment="b/c"),
+        {"kind": "latency", **usage(14, "1", 9), "bounds_ms": [1.0], "counts": [1, 2]}
+        | {"kind": "latency"},
+    )
+    log.add(at(15), deploy(15, "2", service="cart", fixes=["x"]))
+    return log
+
+
+def test_restored_equals_original() -> None:
+    """Restoring and writing again gives the same blocks, byte for byte."""
+    partition = Partition(0, QUICK)
+    feed(partition, mixed())
+    blocks = state.all_blocks(partition)
+    again = state.restore(0, blocks, partition.next_offset)
+    assert state.all_blocks(again) == blocks
+    assert again.counts == partition.counts
+
+
+def test_restored_goes_on_alike() -> None:
+    """After a restore the rest of the log gives what it gave before."""
+    head = mixed()
+    partition = Partition(0, QUICK)
+    feed(partition, head)
+    tail = mixed().windows(range(15, 30), {"1": (800, 8), "2": (200, 20)})
+    rest = tail.records[len(head.records) :]
+    assert feed(restored(partition), rest) == feed(partition, rest)
+
+
+def test_scopes_with_slashes_stay_apart() -> None:
+    """a/b in c and a in b/c are two scopes with a block each."""
+    one = state.block_name(ScopeKey("a/b", "c"))
+    assert one != state.block_name(ScopeKey("a", "b/c"))
+    partition = Partition(0, QUICK)
+    feed(partition, mixed())
+    assert set(restored(partition).scopes) == set(partition.scopes)
+
+
+def test_dirty_blocks_add_up() -> None:
+    """A snapshot and the dirty blocks after it are the whole state, at each record."""
+    partition = Partition(0, QUICK)
+    shards: dict[str, bytes] = {}
+    log = mixed().windows(range(15, 22), {"1": (800, 8), "2": (200, 20)})
+    log.add(at(22) + 3, tick(22)).add(at(22) + 4, tick(23))
+    log.add(at(23), command(23, "freeze"))
+    for record in log.records:
+        partition.apply([record])
+        for name, block in state.dirty_blocks(partition).items():
+            if block is None:
+                del shards[name]
+            else:
+                shards[name] = block
+        state.mark_clean(partition)
+        assert shards == state.all_blocks(partition)
+
+
+def test_rules_survive_restore() -> None:
+    """The rule sets in force, of one service too, are part of the state."""
+    other = rules("alpha: 0.01")
+    text = other.to_canonical_json().decode()
+    partition = Partition(0, QUICK)
+    feed(partition, Log().add(at(0), command(0, "ruleset", rules_text=text)))
+    book = restored(partition).rulebook
+    assert book.default.hash == QUICK.hash
+    assert book.find("shop", "production").rules_hash == other.hash
+
+
+def test_missing_head_is_refused() -> None:
+    """Blocks without the partition's own are not a fresh start."""
+    with pytest.raises(state.StateError, match="partition is missing"):
+        state.restore(0, {}, 0)
+
+
+def test_wrong_offset_is_refused() -> None:
+    """Blocks that end elsewhere than the manifest says are not used."""
+    partition = Partition(0, QUICK)
+    feed(partition, harmful())
+    with pytest.raises(state.StateError, match="ends at offset 19"):
+        state.restore(0, state.all_blocks(partition), 7)
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff", b"x" * 40])
+def test_damaged_block_is_named(damage: bytes) -> None:
+    """A block that can not be read is named, with the way out."""
+    partition = Partition(0, QUICK)
+    feed(partition, harmful())
+    blocks = {**state.all_blocks(partition), "scope/shop/production": damage}
+    with pytest.raises(state.StateError, match="scope/shop/production"):
+        state.restore(0, blocks, partition.next_offset)
+
+
+def test_truncated_block_is_refused() -> None:
+    """No prefix of a block is taken for a whole one."""
+    partition = Partition(0, QUICK)
+    feed(partition, harmful())
+    blocks = state.all_blocks(partition)
+    whole = blocks["scope/shop/production"]
+    for cut in range(0, len(whole), 97):
+        with pytest.raises(state.StateError):
+            state.restore(
+                0,
+                {**blocks, "scope/shop/production": whole[:cut]},
+                partition.next_offset,
+            )
+
+
+def test_newer_block_is_refused() -> None:
+    """A block of a newer version is refused by name, not guessed at."""
+    partition = Partition(0, QUICK)
+    blocks = state.all_blocks(partition)
+    head = msgspec.msgpack.decode(blocks["partition"])
+    head["version"] = state.VERSION + 1
+    blocks["partition"] = msgspec.msgpack.encode(head)
+    with pytest.raises(state.StateError, match="version"):
+        state.restore(0, blocks, 0)
+
+
+def test_rows_are_given_back() -> None:
+    """A thousand releases one after the other leave no row behind."""
+    log = harmful()
+    log.add(at(18), deploy(18, phase="rolled_back"))
+    partition = Partition(0, QUICK)
+    feed(partition, log)
+    assert len(partition.rows) == 0
+    assert run(log)
