@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, cast
@@ -17,18 +18,24 @@ from typing import Any, cast
 import faust
 from faust.app import BootStrategy
 from faust.types.transports import TransportT
+from kafka.errors import KafkaError
 from yarl import URL
 
 from streams.bus import Bus
 from streams.detecting import Detecting
-from streams.halt import BEAT_INTERVAL_S, Watchdog, end_process
+from streams.halt import BEAT_INTERVAL_S, Exit, Watchdog, end_process
 from streams.ingress.agents import register
+from streams.ingress.drained import Drained
+from streams.ingress.look import IngressLook
 from streams.lanes import Lanes, Source
 from streams.ports import CoreFactory
-from streams.settings import Settings
+from streams.settings import Settings, SettingsError
 from streams.source import BatchTransport
 from streams.tick import Ticker
+from streams.topics import TopicsError, check_or_explain
 from streams.wallclock import monotonic_s, now_ms
+
+logger = logging.getLogger(__name__)
 
 LOOP_STALL_LIMIT_S = 60.0
 LOUD = ("faust", "aiokafka", "mode")
@@ -75,6 +82,7 @@ class HypercareApp(faust.App):
         self.lanes = lanes
         self.bus = bus
         self.hypercare = hypercare
+        self.look = IngressLook(bus)
         self.watchdog = Watchdog(stall_limit_s=LOOP_STALL_LIMIT_S)
         super().__init__(*args, **kwargs)
 
@@ -93,6 +101,7 @@ class HypercareApp(faust.App):
         """Connect before the first partition can be assigned."""
         quieten()
         self.watchdog.start()
+        await require_topics(self.hypercare)
         if self.detecting is not None:
             await self.detecting.start(self.lanes)
         await self.bus.start()
@@ -102,7 +111,13 @@ class HypercareApp(faust.App):
     async def on_started(self) -> None:
         """Begin to tick and to beat once Faust runs."""
         self.add_future(self._beat())
-        ticker = Ticker(self.lanes, self.bus, now_ms=now_ms)
+        ticker = Ticker(
+            self.lanes,
+            self.bus,
+            Drained(self.look, now_ms=now_ms),
+            monotonic_s=monotonic_s,
+            observe=self._observe_tick,
+        )
         self.add_future(ticker.run(self.hypercare.tick_interval_s))
         if self.detecting is not None:
             self.add_future(self.detecting.watch_rules(self.lanes, self.bus))
@@ -113,14 +128,37 @@ class HypercareApp(faust.App):
         self.watchdog.ending(limit_s=self.hypercare.shutdown_timeout_s)
         await self.lanes.release_all()
         await super().on_stop()
+        await self.look.stop()
         await self.bus.stop()
         if self.detecting is not None:
             await self.detecting.stop()
+
+    def _observe_tick(self, seconds: float) -> None:
+        if self.detecting is not None:
+            self.detecting.observe_tick(seconds)
 
     async def _beat(self) -> None:
         while True:
             self.watchdog.beat()
             await asyncio.sleep(BEAT_INTERVAL_S)
+
+
+async def require_topics(settings: Settings) -> None:
+    """End the worker where topics are missing or set up so that counts go wrong.
+
+    Without this a worker waits silently for topics that nobody creates.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.run_in_executor(None, check_or_explain, settings)
+    except (TopicsError, KafkaError) as error:
+        end_process(Exit.UNREACHABLE, "topics.unknown: %s", error)
+    for difference in found:
+        if not difference.fatal:
+            logger.warning("topics.differ: %s", difference)
+    fatal = "\n".join(str(one) for one in found if one.fatal)
+    if fatal:
+        end_process(Exit.SETTINGS, "topics.wrong:\n%s", fatal)
 
 
 def quieten() -> None:
@@ -200,6 +238,10 @@ def __getattr__(name: str) -> HypercareApp:
     """Make ``app`` from the environment the first time it is asked for."""
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    made = create_app(Settings.from_environment(os.environ))
+    try:
+        made = create_app(Settings.from_environment(os.environ))
+    except SettingsError as error:
+        sys.stderr.write(f"hypercare: {error}\n")
+        raise SystemExit(Exit.SETTINGS) from error
     globals()["app"] = made
     return made

@@ -95,7 +95,7 @@ class Bus:
         sent = []
         async with self.limited("outputs"):
             for output in outputs:
-                key, headers = output.key.encode(), [("id", output.id.encode())]
+                key, headers = output.key.encode(), headers_of(output)
                 for name in DESTINATIONS[output.topic]:
                     topic = self.settings.topic(name)
                     sent.append(
@@ -117,6 +117,18 @@ class Bus:
             topic, value, key=key, partition=partition, headers=list(headers)
         )
         return future
+
+    async def extent(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return first offset and end offset of a partition.
+
+        Not asked through Faust's consumer: on its connection the question waits
+        behind a fetch that waits for records (measured: 6 s for 4 idle partitions).
+        """
+        tp = TopicPartition(topic, partition)
+        async with self.reader() as consumer, self.limited(topic):
+            starts = await consumer.beginning_offsets([tp])
+            ends = await consumer.end_offsets([tp])
+        return int(starts[tp]), int(ends[tp])
 
     def state_log(self, partition: int) -> KafkaStateLog:
         """Return one partition of the state topic."""
@@ -162,6 +174,23 @@ class Bus:
         finally:
             async with asyncio.timeout(self.settings.io_timeout_s):
                 await consumer.stop()
+
+
+def headers_of(output: Output) -> list[tuple[str, bytes]]:
+    """Kafka headers of an output: our id, and CloudEvents in binary mode.
+
+    The value is the event's data, so who does not know CloudEvents reads plain JSON.
+    ``ce_id`` tells a re-issue from the first issue; (source, id) is for deduping.
+    """
+    return [
+        ("id", output.id.encode()),
+        ("content-type", b"application/json"),
+        ("ce_specversion", b"1.0"),
+        ("ce_type", f"hypercare.{output.topic}.v1".encode()),
+        ("ce_source", b"/hypercare"),
+        ("ce_id", output.id.encode()),
+        ("ce_subject", output.key.encode()),
+    ]
 
 
 class KafkaStateLog:

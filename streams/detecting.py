@@ -58,6 +58,7 @@ class Detecting:
         self.cores = DetectorCores(rules, settings.topic(LOG))
         self._asked: dict[int, tuple[str, int]] = {}
         self._web: Web | None = None
+        self._metrics: Metrics | None = None
 
     async def start(self, lanes: Lanes) -> None:
         """Serve metrics and health.
@@ -96,7 +97,7 @@ class Detecting:
             await web.start()
         except WebError as error:
             raise Refused(str(error)) from error
-        self._web = web
+        self._web, self._metrics = web, metrics
         logger.info("web.listening host=%s port=%d", web.host, web.port)
 
     async def stop(self) -> None:
@@ -104,6 +105,11 @@ class Detecting:
         web, self._web = self._web, None
         if web is not None:
             await web.stop()
+
+    def observe_tick(self, seconds: float) -> None:
+        """Note how long one round of ticks took."""
+        if self._metrics is not None:
+            self._metrics.observe_tick(seconds)
 
     def views(self, lanes: Lanes) -> Sequence[PartitionView]:
         """One view per partition that is restored."""

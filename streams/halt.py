@@ -23,6 +23,8 @@ BEAT_INTERVAL_S = 1.0
 class Exit(IntEnum):
     """Exit codes of a worker beyond 0."""
 
+    UNREACHABLE = 30
+    """Kafka did not answer at the start."""
     HANDLER = 70
     """A record could not be handled or the orderly end took too long."""
     FENCED = 75

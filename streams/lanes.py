@@ -42,18 +42,18 @@ class Source(Protocol):
     async def seek_to(self, tp: TP, offset: int) -> None:
         """Make ``offset`` the next record fetched."""
 
-    async def bounds(self, tp: TP) -> Bounds:
-        """Return what the partition holds."""
-
-    async def at_end(self, tp: TP) -> bool:
-        """Return whether everything in the partition was fetched."""
+    async def committed(self, tp: TP) -> int | None:
+        """Return the offset the group has committed."""
 
     def topic_partitions(self, topic: str) -> int | None:
         """Return the number of partitions of a topic."""
 
 
 class StateBus(Emitter, Protocol):
-    """Where state and outputs go."""
+    """Where state and outputs go, and where the log is asked about itself."""
+
+    async def extent(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return first offset and end offset of a partition."""
 
     def state_log(self, partition: int) -> StateLog:
         """Return one partition of the state topic."""
@@ -272,15 +272,13 @@ class Lanes:
 
     async def bounds(self, partition: int) -> Bounds:
         """Return what the partition of the log holds."""
-        return await self._connected().bounds(TP(self.topic, partition))
+        start, end = await self._bus.extent(self.topic, partition)
+        committed = await self._connected().committed(TP(self.topic, partition))
+        return Bounds(start, end, committed)
 
     async def seek(self, partition: int, offset: int) -> None:
         """Make ``offset`` the next record fetched of a partition of the log."""
         await self._connected().seek_to(TP(self.topic, partition), offset)
-
-    async def is_caught_up(self, lane: Lane) -> bool:
-        """Return whether the lane has applied all there is."""
-        return await self._connected().at_end(TP(self.topic, lane.partition))
 
     def _connected(self) -> Source:
         if self.source is None:

@@ -30,7 +30,6 @@ from faust.types import TP, Message
 from faust.types.transports import ConsumerT
 
 from detector.records import LogRecord
-from streams.ports import Bounds
 
 logger = logging.getLogger(__name__)
 
@@ -253,24 +252,14 @@ class BatchConsumer(driver.Consumer):
         async with self._seek_lock:
             await self._seek_one(tp, offset)
 
-    async def bounds(self, tp: TP) -> Bounds:
-        """Return first offset, end offset and committed offset of a partition."""
+    async def committed(self, tp: TP) -> int | None:
+        """Return the offset the group has committed of a partition."""
         target = self._new_topicpartition(tp.topic, tp.partition)
         async with asyncio.timeout(self.io_timeout_s):
-            starts = await self._thread.earliest_offsets(target)
-            ends = await self._thread.highwaters(target)
-            committed = await self._thread.call_thread(
+            offset = await self._thread.call_thread(
                 self._thread._ensure_consumer().committed, target
             )
-        return Bounds(starts[target], ends[target], committed)
-
-    async def at_end(self, tp: TP) -> bool:
-        """Return whether the fetch position has reached the end of the log."""
-        target = self._new_topicpartition(tp.topic, tp.partition)
-        async with asyncio.timeout(self.io_timeout_s):
-            position = await self._thread.position(target)
-            end = (await self._thread.highwaters(target))[target]
-        return position is not None and position >= end
+        return cast("int | None", offset)
 
     # Committing.
 

@@ -1,8 +1,8 @@
-"""Telling a silent partition what time it is.
+"""Telling silent services what time it is.
 
-Windows close when data says that time has passed. A partition that receives
-nothing would keep its last windows open for ever, so its owner writes a ``tick``
-into the log: a record like any other, replayed like any other.
+Windows close when data says that time has passed. A service that receives nothing
+would keep its last windows open for ever, so the owner of its partition writes a
+``tick`` into the log: a record like any other, replayed like any other.
 """
 
 from __future__ import annotations
@@ -31,6 +31,13 @@ class TickSink(Protocol):
         """Write and return the offsets once acknowledged."""
 
 
+class Clock(Protocol):
+    """Knows until when the log is complete (``streams.ingress.drained``)."""
+
+    async def until_ms(self) -> int | None:
+        """Return that time, or None if it has not moved on."""
+
+
 def tick_bytes(now_ms: int) -> bytes:
     """Return the tick record that says it is ``now_ms``."""
     return msgspec.json.encode({"kind": "tick", "ts": now_ms, "service": EVERY_SERVICE})
@@ -45,45 +52,58 @@ class Ticker:
         The partitions of this worker.
     sink : TickSink
         Where ticks are written.
-    now_ms : callable
-        The wall clock.
+    clock : Clock
+        What time it is in the log.
+    monotonic_s : callable
+        Clock for how long a round takes.
+    observe : callable
+        Gets the length of each round in seconds.
     """
 
     def __init__(
-        self, lanes: Lanes, sink: TickSink, *, now_ms: Callable[[], int]
+        self,
+        lanes: Lanes,
+        sink: TickSink,
+        clock: Clock,
+        *,
+        monotonic_s: Callable[[], float],
+        observe: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._lanes = lanes
         self._sink = sink
-        self._now_ms = now_ms
-        self._last_offset: dict[int, int] = {}
+        self._clock = clock
+        self._monotonic_s = monotonic_s
+        self._observe = observe
+        self._last_tick: dict[int, int] = {}
 
     async def round(self) -> int:
         """Write one tick where it is due; return how many were written."""
-        written = 0
-        for lane in list(self._lanes.lanes.values()):
-            try:
-                written += await self._tick(lane)
-            except TRANSIENT as error:
-                logger.warning("tick.put_off partition=%d %r", lane.partition, error)
+        began_s, written = self._monotonic_s(), 0
+        try:
+            until_ms = await self._clock.until_ms()
+            if until_ms is not None:
+                for lane in list(self._lanes.lanes.values()):
+                    written += await self._tick(lane, until_ms)
+        except TRANSIENT as error:
+            logger.warning("tick.put_off %r", error)
         self._lanes.counters.ticks_sent += written
+        self._observe(self._monotonic_s() - began_s)
         return written
 
-    async def _tick(self, lane: Lane) -> int:
-        """Tick a lane that was silent since the last round and has no lag."""
-        before = self._last_offset.get(lane.partition)
-        self._last_offset[lane.partition] = lane.next_offset
-        if not lane.is_ready or before != lane.next_offset:
-            return 0
-        now_ms = self._now_ms()
-        if not lane.core.wants_tick(now_ms) or not await self._lanes.is_caught_up(lane):
+    async def _tick(self, lane: Lane, until_ms: int) -> int:
+        """Tick a lane that wants it and has read the last tick it was given.
+
+        A lane may lag: the tick stands behind what it has not read yet.
+        """
+        unread = self._last_tick.get(lane.partition, -1) >= lane.next_offset
+        if not lane.is_ready or unread or not lane.core.wants_tick(until_ms):
             return 0
         (offset,) = await self._sink.produce(
             self._lanes.topic,
-            [(EVERY_SERVICE_KEY, tick_bytes(now_ms))],
+            [(EVERY_SERVICE_KEY, tick_bytes(until_ms))],
             partition=lane.partition,
         )
-        # Our own tick is not a sign of life of the partition.
-        self._last_offset[lane.partition] = offset + 1
+        self._last_tick[lane.partition] = offset
         return 1
 
     async def run(self, interval_s: float) -> None:

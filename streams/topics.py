@@ -222,7 +222,7 @@ class TopicAdmin:
                 topic_configs=spec.configs(),
             )
             try:
-                self._client.create_topics([topic])
+                self._client.create_topics([topic], wait_for_metadata=True)
             except TopicAlreadyExistsError:
                 continue
             except KafkaError as error:

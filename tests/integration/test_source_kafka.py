@@ -6,12 +6,14 @@ import asyncio
 import json
 import signal
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
+from streams.halt import Exit
 from streams.kafka_local import LocalKafka
 from streams.topics import DEADLETTER, LOG, STATE, create_missing
 from tests.integration.support import Load, Stage, stage, until
@@ -137,3 +139,14 @@ async def _read_all(made: Stage, name: str, partitions: int) -> list[bytes]:
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 values += [record.value for record in records]
     return values
+
+
+def test_missing_topics_end_the_worker(kafka: LocalKafka, tmp_path: Path) -> None:
+    """A worker without its topics ends at once, naming each and the command."""
+    with stage(kafka.bootstrap, "notopics", tmp_path) as made:
+        made.settings = replace(made.settings, prefix="neverthere")
+        worker = made.start("w0")
+        assert worker.wait(timeout=20) == Exit.SETTINGS
+        said = made.said("w0")
+        assert "neverthere.state" in said
+        assert "hypercare topics create" in said

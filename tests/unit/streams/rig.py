@@ -104,18 +104,6 @@ class BrokerThread:
         self.commits.update(offsets)
         return True
 
-    async def earliest_offsets(self, *tps: TP) -> dict[TP, int]:
-        """Return where the log begins."""
-        return {tp: self.starts[TP(*tp)] for tp in tps}
-
-    async def highwaters(self, *tps: TP) -> dict[TP, int]:
-        """Return where the log ends."""
-        return {tp: self._end(TP(*tp)) for tp in tps}
-
-    async def position(self, tp: TP) -> int:
-        """Return the fetch position."""
-        return self.positions[TP(*tp)]
-
     async def call_thread(self, fun: Callable[..., Awaitable[Any]], *args: Any) -> Any:
         """Call in the thread: here there is only one."""
         return await fun(*args)
@@ -168,6 +156,13 @@ class MemoryBus:
         )
         self.emitter = MemoryEmitter()
         self.logs: dict[int, MemoryStateLog] = {}
+        self.log: BrokerThread | None = None
+
+    async def extent(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return first offset and end offset of the log of the newest worker."""
+        assert self.log is not None
+        tp = TP(topic, partition)
+        return self.log.starts[tp], self.log.highwater(tp)
 
     def state_log(self, partition: int) -> MemoryStateLog:
         """Return a new worker's view of one partition."""
@@ -198,7 +193,7 @@ class Rig:
         self.consumer.batch = self.lanes
         # The thread that is replaced has made a loop it will never run.
         self.consumer._thread.thread_loop.close()
-        self.thread = BrokerThread(tps)
+        self.thread = self.bus.log = BrokerThread(tps)
         self.consumer._thread = self.thread  # type: ignore[assignment]
         self.lanes.source = self.consumer
         self.app.consumer_generation_id = 1

@@ -1,0 +1,76 @@
+"""Looks at the ingress topics' offsets with a connection of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from streams.bus import Bus
+from streams.ingress.drained import Held
+from streams.topics import INGRESS
+
+
+class IngressLook:
+    """``streams.ingress.drained.IngressOffsets`` of a cluster.
+
+    Parameters
+    ----------
+    bus : Bus
+        Settings, time limit and the sorting of errors.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._topics = [bus.settings.topic(name) for name in INGRESS]
+        self._consumer: AIOKafkaConsumer | None = None
+        self._admin: AIOKafkaAdminClient | None = None
+
+    async def ingress_offsets(self) -> Mapping[tuple[str, int], Held]:
+        """What every ingress partition holds, and what the group has moved."""
+        async with self._bus.limited("ingress offsets"):
+            consumer, admin = await self._connected()
+            await consumer.topics()
+            parts = [
+                TopicPartition(topic, number)
+                for topic in self._topics
+                for number in sorted(consumer.partitions_for_topic(topic) or ())
+            ]
+            ends = await consumer.end_offsets(parts)
+            starts = await consumer.beginning_offsets(parts)
+            # Last: what was moved meanwhile only makes the answer more cautious.
+            group = await admin.list_consumer_group_offsets(self._bus.settings.group)
+        moved = {tuple(part): found.offset for part, found in group.items()}
+        return {
+            (part.topic, part.partition): Held(
+                starts[part], ends[part], moved.get(tuple(part))
+            )
+            for part in parts
+        }
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        consumer, self._consumer = self._consumer, None
+        admin, self._admin = self._admin, None
+        async with self._bus.limited("ingress offsets"):
+            if consumer is not None:
+                await consumer.stop()
+            if admin is not None:
+                await admin.close()
+
+    async def _connected(self) -> tuple[AIOKafkaConsumer, AIOKafkaAdminClient]:
+        settings = self._bus.settings
+        if self._consumer is None or self._admin is None:
+            common = {
+                "bootstrap_servers": settings.kafka.split(","),
+                "client_id": f"hypercare-{settings.worker}-look",
+                "request_timeout_ms": int(settings.io_timeout_s * 1000),
+            }
+            consumer = AIOKafkaConsumer(enable_auto_commit=False, **common)
+            await consumer.start()
+            self._consumer = consumer
+            admin = AIOKafkaAdminClient(**common)
+            await admin.start()
+            self._admin = admin
+        return self._consumer, self._admin
