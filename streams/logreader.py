@@ -62,4 +62,5 @@ def _consumer(settings: Settings) -> Any:
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         request_timeout_ms=int(settings.io_timeout_s * 1000),
+        bootstrap_timeout_ms=int(settings.io_timeout_s * 1000),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 
 import click
 
@@ -47,3 +48,6 @@ def main() -> None:
     Exit codes: 0 done, 2 wrong request or settings, 3 something was found wrong,
     30 Kafka or a worker does not answer.
     """
+    # What the clients say about every attempt is summed up in our own one message.
+    for name in ("kafka", "aiokafka"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -26,9 +26,7 @@ INGRESS_OF_KIND = {
 
 
 @click.command()
-@click.argument(
-    "source", type=click.Path(path_type=Path, allow_dash=True), default="-"
-)
+@click.argument("source", type=click.Path(path_type=Path, allow_dash=True), default="-")
 @click.option(
     "--to",
     type=click.Choice(["ingress", LOG, *INGRESS]),
@@ -50,6 +48,7 @@ def produce(source: Path, to: str) -> None:
             acks="all",
             linger_ms=20,
             request_timeout_ms=int(conf.io_timeout_s * 1000),
+            bootstrap_timeout_ms=int(conf.io_timeout_s * 1000),
         )
     except KafkaError as error:
         raise Unreachable(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
@@ -14,9 +16,7 @@ from streams.recording import topic_lines
 
 
 @click.command()
-@click.argument(
-    "target", type=click.Path(path_type=Path, allow_dash=True), default="-"
-)
+@click.argument("target", type=click.Path(path_type=Path, allow_dash=True), default="-")
 @explained
 def record(target: Path) -> None:
     """Write the log as it is now to TARGET, a file or - for standard output.
@@ -24,13 +24,18 @@ def record(target: Path) -> None:
     One line per record, in order of arrival, over all partitions; ticks and rule
     sets are spelt out per service, so that one replay stands for all partitions.
     """
-    progress = Progress("lines")
-    try:
-        file = sys.stdout.buffer if str(target) == "-" else target.open("xb")
-    except OSError as error:
-        raise Refused(f"{target}: {error}: name a file that does not exist") from error
-    with file:
+    with ExitStack() as stack:
+        try:
+            file: BinaryIO = sys.stdout.buffer
+            if str(target) != "-":
+                file = stack.enter_context(target.open("xb"))
+        except OSError as error:
+            raise Refused(
+                f"{target}: {error}: name a file that does not exist"
+            ) from error
+        progress = Progress("lines")
         for line in topic_lines(settings()):
             file.write(line + b"\n")
             progress.step()
-    progress.done()
+        file.flush()
+        progress.done()

@@ -15,9 +15,7 @@ from streams.cli.exits import Exit, explained
 
 
 @click.command()
-@click.argument(
-    "source", type=click.Path(path_type=Path, allow_dash=True), default="-"
-)
+@click.argument("source", type=click.Path(path_type=Path, allow_dash=True), default="-")
 @click.option("--topic", is_flag=True, help="Read the log from Kafka instead.")
 @click.option(
     "--batch", type=click.IntRange(1, 100_000), default=1, help="Lines at a time."

@@ -50,7 +50,9 @@ def _ask(host: str, port: int) -> dict[str, Any]:
             "HYPERCARE_WEB_HOST and HYPERCARE_WEB_PORT to where it listens"
         ) from error
     if answer.status != 200 or not isinstance(found, dict):
-        raise Unreachable(f"{where} answered {answer.status}: is it a Hypercare worker?")
+        raise Unreachable(
+            f"{where} answered {answer.status}: is it a Hypercare worker?"
+        )
     return found
 
 

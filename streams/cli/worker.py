@@ -1,4 +1,4 @@
-"""``hypercare worker``: one worker process, the same as ``faust -A streams.app worker``."""
+"""``hypercare worker``: one worker, the same as ``faust -A streams.app worker``."""
 
 from __future__ import annotations
 

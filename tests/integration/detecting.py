@@ -158,7 +158,9 @@ class DetectorStage(Stage):
 
 
 @contextmanager
-def detector_stage(bootstrap: str, prefix: str, folder: Path) -> Iterator[DetectorStage]:
+def detector_stage(
+    bootstrap: str, prefix: str, folder: Path
+) -> Iterator[DetectorStage]:
     """Make topics, and leave no worker behind."""
     made = DetectorStage(bootstrap, prefix, folder)
     try:

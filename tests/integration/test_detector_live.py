@@ -129,9 +129,7 @@ def test_ingress_events_become_a_recommendation(
     records are dead letters with their reason, raw user ids reach nothing."""
     with detector_stage(kafka.bootstrap, "ingress", tmp_path) as made:
         made.start("w0")
-        until(
-            lambda: made.said("w0").count("lane.ready") == 4, what="the worker is up"
-        )
+        until(lambda: made.said("w0").count("lane.ready") == 4, what="the worker is up")
         producer = made.producer()
         for index, records in enumerate(windows(rng, WINDOWS)):
             for record in records:
