@@ -17,6 +17,7 @@ from detector.decide import Episode, Facts, Judgement
 from detector.evidence.confidence import ratio_interval, ratio_log_likelihood
 from detector.evidence.rows import RateRatioRows
 from detector.localise import smallest_cut
+from detector.outlook import gain_per_failure
 from detector.releases import Release
 from detector.rulebook import InForce
 from detector.scope import Scope, Watch
@@ -326,18 +327,11 @@ def _change_needs(facts: Facts, inforce: InForce) -> str:
         return ""
     if ratio <= facts.margin:
         return f"a rate ratio above the margin {facts.margin:g} that lasts"
-    gain = _gain_per_failure(share, facts.margin, ratio)
+    gain = gain_per_failure(share, facts.margin, ratio)
     return (
         f"about {need / gain:,.0f} more failed units of both releases together "
         f"at the present ratio of {ratio:.2g} would reach the threshold"
     )
-
-
-def _gain_per_failure(share: float, margin: float, ratio: float) -> float:
-    """Expected growth of log evidence per failed unit (statistics 3.1)."""
-    null = share * margin / (1 - share + share * margin)
-    true = share * ratio / (1 - share + share * ratio)
-    return true * log(true / null) + (1 - true) * log((1 - true) / (1 - null))
 
 
 def _finite(ratio: Sequence[float]) -> tuple[float, float, float]:

@@ -20,6 +20,7 @@ from detector.combine import Floats
 from detector.decide import action_against
 from detector.engine import Partition
 from detector.evidence.rows import RateRatioRows
+from detector.outlook import gain_per_failure
 from detector.releases import Release, Stage
 from detector.report import Harm, control_names, target_of
 from detector.rulefile import Rule
@@ -201,12 +202,8 @@ def severity_of(criticality: str, action: Action) -> str:
 def eta_s(reading: Reading, margin: float, alpha: float) -> float | None:
     """Seconds of event time until log(1/alpha), None if it is not on the way there.
 
-    Expected growth of log evidence per failed unit times failed units per second.
-    A failed unit is the candidate's with probability ``p = share * r / (1 - share +
-    share * r)``; the growth is the Kullback-Leibler divergence between p at the
-    present ratio and p at the margin (Wald 1945, "Sequential tests of statistical
-    hypotheses"). The stakes on the wrong effect and onset cost some of it, so the
-    estimate is a little early.
+    Expected growth of log evidence per failed unit (``gain_per_failure``) times
+    failed units per second: a little early, because some of the stakes are lost.
     """
     need = log(1.0 / alpha) - reading.log_e
     if need <= 0:
@@ -218,9 +215,7 @@ def eta_s(reading: Reading, margin: float, alpha: float) -> float | None:
     usable = 0.0 < share < 1.0 and margin < ratio < inf and failures > 0
     if not usable or seconds <= 0:
         return None
-    null = share * margin / (1 - share + share * margin)
-    true = share * ratio / (1 - share + share * ratio)
-    gain = true * log(true / null) + (1 - true) * log((1 - true) / (1 - null))
+    gain = gain_per_failure(share, margin, ratio)
     return need * seconds / (gain * failures) if gain > 0 else None
 
 

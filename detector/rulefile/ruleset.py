@@ -19,7 +19,9 @@ from detector.rulefile.model import BUILT_IN_RULE, Rule, RuleFile
 from detector.rulefile.shapes import Struct
 from detector.rulefile.yamltree import Entries, Node, from_plain
 
-CANONICAL_MAX_BYTES = 1_048_576
+CANONICAL_MAX_BYTES = 524_288
+"""Half of what a record may hold: inside a command every quote is escaped."""
+
 SHRINK_MAX_SHARE = 0.5
 _FILE = Struct(RuleFile)
 
