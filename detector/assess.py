@@ -23,6 +23,7 @@ from detector.evidence.rate_ratio import (
     sum_cells,
 )
 from detector.evidence.rows import RateRatioRows
+from detector.releases import RELEASES_MAX, Registry
 from detector.rulebook import InForce
 from detector.scope import Scope, Watch
 from detector.series import (
@@ -216,16 +217,15 @@ def _membership(
     lines: list[tuple[int, int, int]] = []
     cell = 0
     for item in prepared:
-        line_of_series: dict[int, int] = {}
-        for comparison in item.comparisons:
-            for index in item.watch.series.of_stratum[comparison.stratum]:
-                line = line_of_series.get(index)
-                if line is None:
-                    line = line_of_series[index] = len(lines)
-                    row = item.watch.series.series[index].row
-                    lines.append((row, item.start_ms, item.end_ms))
-                cell_of.append(cell)
-                line_of.append(line)
+        series = item.watch.series
+        fed = [series.of_stratum[c.stratum] for c in item.comparisons]
+        # Rising rows: the store takes neighbours as a slice, without copies.
+        touched = sorted({index for indices in fed for index in indices})
+        line_of_series = {index: len(lines) + n for n, index in enumerate(touched)}
+        lines += [(series.series[i].row, item.start_ms, item.end_ms) for i in touched]
+        for indices in fed:
+            cell_of += [cell] * len(indices)
+            line_of += [line_of_series[index] for index in indices]
             cell += 1
     return np.array(cell_of, np.int64), np.array(line_of, np.int64), lines
 
@@ -277,6 +277,16 @@ def _note_error_rates(scope: Scope, window: OpenWindow) -> None:
         rate = kept_errors(window.cells[release, stratum])
         if rate is not None:
             scope.error_rates[release] = rate
+    forget_unknown(scope.error_rates, scope.registry)
+    for signature in scope.signatures.values():
+        forget_unknown(signature.counts, scope.registry)
+
+
+def forget_unknown(by_release: dict[int, float], registry: Registry) -> None:
+    """Drop releases that made room for others, once they outnumber the known."""
+    if len(by_release) > 2 * RELEASES_MAX:
+        for number in by_release.keys() - registry.names_of.keys():
+            del by_release[number]
 
 
 def _open_series(

@@ -89,6 +89,8 @@ class Registry(Struct):
     def on_deploy(self, event: Deploy) -> Release:
         """Apply one deploy event: start, ramp step, end, or the way back."""
         release = self.admit(event.release, event.ts)
+        if release.name != event.release:  # no room left: traffic, never judged
+            return release
         self._describe(release, event)
         if event.phase in ("aborted", "rolled_back", "withdrawn"):
             self.end(release, event.phase, event.ts)
@@ -108,6 +110,8 @@ class Registry(Struct):
         a service with two releases already live.
         """
         if release.stage is not Stage.BASELINE or release.started_ms >= 0:
+            return False
+        if release.name == OTHER_RELEASE:
             return False
         older = [
             r

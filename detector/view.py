@@ -20,9 +20,10 @@ from detector.combine import Floats
 from detector.decide import action_against
 from detector.engine import Partition
 from detector.evidence.rows import RateRatioRows
+from detector.harmview import HarmView, harm_view
 from detector.outlook import gain_per_failure
 from detector.releases import Release, Stage
-from detector.report import Harm, control_names, target_of
+from detector.report import control_names, target_of
 from detector.rulefile import Rule
 from detector.scope import Scope, Watch
 from detector.signals import errors
@@ -77,7 +78,7 @@ class ReleaseView(Struct, frozen=True):
     ``evaluated_ms`` is the event time up to which it has been judged and
     ``verdict`` what came out, both None before the first time. ``excess_units`` are
     failed units since the onset beyond what the control's rate predicts, 0 without
-    an episode. ``eta_s`` is the time until the evidence reaches the threshold if
+    an episode, and ``harm`` is what else is known of it. ``eta_s`` is the time until the evidence reaches the threshold if
     ratio and traffic stay as they are, None where it would never.
     """
 
@@ -101,6 +102,7 @@ class ReleaseView(Struct, frozen=True):
     signals: tuple[SignalView, ...]
     excess_units: float
     eta_s: float | None
+    harm: HarmView | None = None
 
 
 class ScopeView(Struct, frozen=True):
@@ -257,6 +259,7 @@ def _release_view(
     release = scope.registry.releases[watch.release]
     rule = partition.rulebook.find(scope.service, scope.environment).rule
     said = watch.published
+    harm = harm_view(scope, watch)
     return ReleaseView(
         service=scope.service,
         environment=scope.environment,
@@ -276,8 +279,9 @@ def _release_view(
         action=said.action if said else None,
         recommendation=_recommendation(scope, watch, release, rule),
         signals=(_signal(watch, reading),),
-        excess_units=_excess(scope, watch),
+        excess_units=harm.excess_units if harm else 0.0,
         eta_s=eta_s(reading, watch.margin, rule.alpha),
+        harm=harm,
     )
 
 
@@ -322,13 +326,6 @@ def _baseline(scope: Scope, watch: Watch, release: Release) -> str:
     if release.predecessor and (not names or release.predecessor in names):
         return release.predecessor
     return ",".join(names)
-
-
-def _excess(scope: Scope, watch: Watch) -> float:
-    episode = watch.episode
-    if episode is None or not watch.history.blocks:
-        return 0.0
-    return max(0.0, Harm(scope, watch, episode.onset_ms, episode.segment).excess)
 
 
 def _scope_view(scope: Scope) -> ScopeView:

@@ -9,6 +9,7 @@ import pytest
 from detector import engine
 from detector.engine import Partition
 from detector.records import LogRecord
+from detector.releases import RELEASES_MAX
 from tests.unit.detector.traffic import (
     QUICK,
     Log,
@@ -16,6 +17,7 @@ from tests.unit.detector.traffic import (
     at,
     command,
     deploy,
+    error,
     feed,
     harmful,
     recommendations,
@@ -176,13 +178,15 @@ def test_jump_of_arrival_decides_once() -> None:
 
 
 def test_clock_never_runs_backwards() -> None:
-    """A record with an old arrival time neither rewinds decisions nor fails."""
+    """A record with an older arrival time is decided by the newest one so far."""
+    partition = Partition(0, QUICK)
     log = harmful(6)
-    log.add(0, *arms(13, BAD))
-    log.windows(range(14, 20), BAD)
-    times = [v["decided_at"] for v in said(run(log), "verdicts")]
-    assert times == sorted(times)
-    assert min(times) > 0
+    newest = log.records[-1].timestamp_ms
+    log.add(newest - 8_000, *arms(11, BAD), tick(13))
+    feed(partition, log)
+    assert partition.arrival_ms == newest
+    (scope,) = partition.scopes.values()
+    assert (scope.future, scope.late) == (0, 0)
 
 
 def test_telemetry_may_precede_deploy() -> None:
@@ -209,6 +213,32 @@ def test_ended_inferred_release_may_vanish() -> None:
     feed(partition, log)
     (scope,) = partition.scopes.values()
     assert "1" in scope.registry.releases
+
+
+def test_scanner_leaves_no_memory() -> None:
+    """Twenty thousand release names with errors leave bounded tables behind."""
+    log = harmful(4)
+    for index in range(200):
+        flood = [error(9, f"x{index}.{i}", 1) for i in range(100)]
+        log.add(at(10) + index, *flood)
+    log.windows(range(11, 15), BAD)
+    partition = Partition(0, QUICK)
+    feed(partition, log)
+    (scope,) = partition.scopes.values()
+    assert len(scope.registry.releases) == RELEASES_MAX
+    assert len(scope.error_rates) <= 2 * RELEASES_MAX
+    assert all(len(s.counts) <= 2 * RELEASES_MAX for s in scope.signatures.values())
+
+
+def test_overflow_is_never_judged() -> None:
+    """Candidates beyond the limit are traffic: nobody rolls back "other"."""
+    log = Log().windows(range(6), {"1": (800, 8)})
+    for index in range(2, 90):
+        log.add(at(6) + index, deploy(6, str(index), predecessor="1"))
+    log.windows(range(6, 20), {"1": (800, 8), "2": (200, 2), "89": (200, 20)})
+    outputs = run(log)
+    assert recommendations(outputs) == []
+    assert "other" not in {v["release"] for v in said(outputs, "verdicts")}
 
 
 def test_silent_scopes_make_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,5 +43,5 @@ def test_blocks_grow_with_logarithm() -> None:
     """A week of windows needs a few dozen blocks, in order of time."""
     blocks = history_of(60_480).blocks
     assert len(blocks) <= PER_LEVEL * 17
-    assert all(a.end_ms == b.start_ms for a, b in zip(blocks, blocks[1:], strict=False))
+    assert all(a.end_ms == b.start_ms for a, b in pairwise(blocks))
     assert [b.level for b in blocks] == sorted((b.level for b in blocks), reverse=True)

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.detector.traffic import (
     QUICK,
     Log,
+    arms,
     at,
     deploy,
     error,
@@ -156,4 +157,15 @@ def test_output_ids_are_unique() -> None:
     log.windows(range(80, 90), {"1": (800, 8), "2": (200, 20)})
     log.add(at(90), deploy(90, phase="rolled_back"), deploy(90, "3"))
     outputs = run(log, QUICK)
+    assert len({o.id for o in outputs}) == len(outputs)
+
+
+def test_one_record_may_decide_often() -> None:
+    """Verdicts that one late batch causes together have ids of their own."""
+    log = Log().windows(range(6), {"1": (800, 8)}).add(at(6), deploy(6))
+    counts = {"1": (800, 8), "2": (200, 20)}
+    batch = [e for w in range(6, 18) for e in arms(w, counts)]
+    outputs = [o for o in run(log.add(at(18) + 500, *batch)) if o.topic == "verdicts"]
+    last = [json.loads(o.value)["offset"] for o in outputs]
+    assert last.count(max(last)) > 1
     assert len({o.id for o in outputs}) == len(outputs)

@@ -93,6 +93,11 @@ def test_harm_shows_an_open_recommendation(
     assert 1.0 < low < best < high
     assert view.excess_units > 100
     assert view.eta_s == 0.0
+    harm = view.harm
+    assert harm is not None
+    assert (harm.segment, harm.onset_ms) == (said.segment, said.onset_ms)
+    assert harm.excess_units == view.excess_units < harm.bad < harm.units
+    assert harm.rate_ratio[0] > best
 
 
 def test_closed_series_exists_before_harm(rng: np.random.Generator) -> None:
