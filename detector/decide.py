@@ -76,12 +76,12 @@ def judge(facts: Facts, release: Release, rule: Rule, *, harmed: bool) -> Judgem
     Examples
     --------
     The order of the questions is the order of trust: is there an open episode,
-    can the telemetry be believed, is there harm, is there data, a control,
-    enough of both.
+    can the telemetry be believed, is there data, is there harm, a control, enough
+    of both.
     """
     if harmed:
-        return _harmed(facts, release)
-    for look in (_broken, _harm, _nothing_seen, _no_control, _suspicion, _healthy):
+        return _harmed(facts, release, rule)
+    for look in (_broken, _nothing_seen, _harm, _no_control, _suspicion, _healthy):
         found = look(facts, release, rule)
         if found is not None:
             return found
@@ -108,11 +108,12 @@ def action_against(release: Release, target: str | None) -> Action:
     return Action.ROLLBACK if target is not None else Action.HOLD
 
 
-def _harmed(facts: Facts, release: Release) -> Judgement:
+def _harmed(facts: Facts, release: Release, rule: Rule) -> Judgement:
+    gone = _nothing_seen(facts, release, rule)
+    if gone is not None and not facts.errors_only_windows:
+        return gone  # nobody uses it any more: taken back without telling us
     if facts.recovered:
-        return Judgement(
-            Verdict.INCONCLUSIVE, (ReasonCode.RECOVERED,), Action.WATCH
-        )
+        return Judgement(Verdict.INCONCLUSIVE, (ReasonCode.RECOVERED,), Action.WATCH)
     reasons = (ReasonCode.ERROR_RATE_UP, *_inferred(release))
     return Judgement(Verdict.REGRESSED, reasons, Action.HOLD)
 
@@ -155,9 +156,7 @@ def _no_control(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
     if facts.joint_windows:
         return None
     reason = (
-        ReasonCode.NO_COMMON_STRATUM
-        if facts.control_windows
-        else ReasonCode.NO_CONTROL
+        ReasonCode.NO_COMMON_STRATUM if facts.control_windows else ReasonCode.NO_CONTROL
     )
     return Judgement(Verdict.INCONCLUSIVE, (reason, *_inferred(release)), _wait(rule))
 

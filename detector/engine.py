@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from detector.assess import add_evidence, facts_of_all, prepare
 from detector.decode import decode
 from detector.episodes import conclude, obey, retire
-from detector.events import EVERY_SERVICE, Command, Deploy, Event, Tick
+from detector.events import EVERY_SERVICE, Command, Deploy, Event, Telemetry, Tick
 from detector.evidence.rows import RateRatioRows
 from detector.identity import event_id
 from detector.intake import (
@@ -35,7 +35,8 @@ SCOPES_MAX = 20_000
 been silent longest, and has no release under judgement, makes room."""
 
 REMEMBERED_MAX = 2_000_000
-"""Ids and units held at a time per partition, as 64-bit hashes."""
+"""Ids of open windows remembered per partition, as 64-bit hashes; beyond it copies
+are no longer recognised, and the overflow is counted."""
 
 
 class Partition:
@@ -76,6 +77,7 @@ class Partition:
         self.counts: Counter[str] = Counter()
         self.dirty: set[ScopeKey] = set()
         self.gone: set[ScopeKey] = set()
+        self.ids_held = 0
 
     def apply(self, records: Sequence[LogRecord]) -> Outputs:
         """Apply records in offset order; those below ``next_offset`` are dropped.
@@ -101,8 +103,7 @@ class Partition:
     def wants_tick(self, now_ms: int) -> bool:
         """Whether something is open that only the passing of time can close."""
         return any(
-            now_ms > scope.watermark_ms
-            and (scope.open or scope.registry.candidates())
+            now_ms > scope.watermark_ms and (scope.open or scope.registry.candidates())
             for scope in self.scopes.values()
         )
 
@@ -133,16 +134,26 @@ class Partition:
             intake = take_deploy(scope, event, self.arrival_ms, inforce)
             self._conclude_ended(scope, offset, outputs)
         else:
-            known = event.id or event.seq is not None or event.trace_id
-            name = event_id(event, self.topic, self.number, offset, index)
-            intake = take_telemetry(
-                scope, event, name if known else None, self.arrival_ms, inforce
-            )
+            name = self._name_of(event, offset, index)
+            intake = take_telemetry(scope, event, name, self.arrival_ms, inforce)
+            self.ids_held += name is not None and intake is Intake.COUNTED
         self.counts[intake.value] += 1
         if intake is Intake.FUTURE:
             self._refuse_future(event, offset, index, outputs)
         self.dirty.add(scope.key)
         touched[scope.key] = None
+
+    def _name_of(self, event: Telemetry, offset: int, index: int) -> str | None:
+        """By what a second copy is recognised; None where there is no need or room.
+
+        A place in the log is no name: the log is read once.
+        """
+        if event.id is None and event.seq is None and event.trace_id is None:
+            return None
+        if self.ids_held >= REMEMBERED_MAX:
+            self.counts["overflow.ids"] += 1
+            return None
+        return event_id(event, self.topic, self.number, offset, index)
 
     def _refuse_future(
         self, event: Event, offset: int, index: int, outputs: Outputs
@@ -224,6 +235,7 @@ class Partition:
         self.scopes[scope.key] = scope
         self.by_service.setdefault(scope.service, []).append(scope.key)
         self.gone.discard(scope.key)
+        self.ids_held += _ids_of(scope)
 
     def _forget_silent(self) -> None:
         idle = [s for s in self.scopes.values() if not s.watches]
@@ -232,6 +244,7 @@ class Partition:
         victim = min(idle, key=lambda s: (s.watermark_ms, s.key))
         for name in list(victim.watches):
             retire(victim, name, self.rows)
+        self.ids_held -= _ids_of(victim)
         del self.scopes[victim.key]
         self.by_service[victim.service].remove(victim.key)
         self.gone.add(victim.key)
@@ -278,6 +291,7 @@ class Partition:
                 continue
             end_ms = min(ends)
             window = scope.open.pop(end_ms)
+            self.ids_held -= len(window.ids)
             inforce = self.rulebook.find(*scope.key)
             prepared += prepare(scope, window, inforce, self.rows)
             scope.closed_until_ms = max(scope.closed_until_ms, end_ms)
@@ -324,6 +338,10 @@ class Partition:
         at_ms = self.arrival_ms
         for watch, facts in zip(ended, every, strict=True):
             conclude(scope, watch, facts, inforce, self.rows, at_ms, offset, outputs)
+
+
+def _ids_of(scope: Scope) -> int:
+    return sum(len(window.ids) for window in scope.open.values())
 
 
 __all__ = ["LogRecord", "Output", "Partition"]

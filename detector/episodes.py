@@ -66,13 +66,15 @@ def conclude(
         _end(say, outputs)
         retire(scope, watch.release, rows)
         return
-    judgement = judge(
-        facts, release, inforce.rule, harmed=watch.episode is not None
-    )
+    judgement = judge(facts, release, inforce.rule, harmed=watch.episode is not None)
     if judgement.verdict is Verdict.REGRESSED:
         judgement = _in_episode(say, judgement, outputs)
     elif watch.episode is not None:
-        _close_episode(say, judgement, RecommendationState.WITHDRAWN, outputs)
+        recovered = ReasonCode.RECOVERED in judgement.reasons
+        state = (
+            RecommendationState.WITHDRAWN if recovered else RecommendationState.EXPIRED
+        )
+        _close_episode(say, judgement, state, outputs)
         say.verdict_if_changed(judgement, outputs)  # with the evidence it rests on
         _forget_evidence(watch, rows)
     say.verdict_if_changed(judgement, outputs)

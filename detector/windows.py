@@ -60,7 +60,6 @@ class Cell(Struct, array_like=True):
     users: Tally = field(default_factory=Tally)
     senders: set[int] = field(default_factory=set)
 
-
     def absorb(self, other: Cell) -> None:
         """Add the counts of the same release and stratum in a narrower window."""
         for name in ADDITIVE:
@@ -120,14 +119,6 @@ class OpenWindow(Struct, array_like=True):
         if found is None:
             found = self.cells[key] = Cell()
         return found
-
-    @property
-    def remembered(self) -> int:
-        """Hashes held: what the partition's memory limit counts."""
-        return len(self.ids) + sum(
-            len(c.session_ids) + len(c.user_ids) + len(c.bad_traces)
-            for c in self.cells.values()
-        )
 
 
 class SeenBad(Struct, array_like=True):
@@ -247,9 +238,7 @@ def _add_outcome(cell: Cell, event: Usage, failed: float) -> None:
         cell.bad_traces.add(id64(event.trace_id))
 
 
-def _bad_unit(
-    tally: Tally, unit: str, release: int, seen: SeenBad, hour: int
-) -> None:
+def _bad_unit(tally: Tally, unit: str, release: int, seen: SeenBad, hour: int) -> None:
     if seen.first(hour, id64(f"{release}\x1f{unit}")):
         tally.bad += 1.0
 

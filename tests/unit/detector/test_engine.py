@@ -21,6 +21,7 @@ from tests.unit.detector.traffic import (
     feed,
     harmful,
     recommendations,
+    restored,
     rules,
     run,
     said,
@@ -265,3 +266,28 @@ def test_hourly_sender_beside_fast_one() -> None:
     (scope,) = partition.scopes.values()
     assert scope.width_ms == 3_600_000
     assert not [o for o in outputs if o.topic == "deadletter"]
+
+
+def test_full_memory_counts_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit of remembered ids copies count twice, and the overflow shows;
+    closed windows give their room back."""
+    monkeypatch.setattr("detector.engine.REMEMBERED_MAX", 3)
+    partition = Partition(0, QUICK)
+    names = [f"u{number}" for number in range(5)] + ["u0"]
+    log = Log().add(at(1), *(usage(0, "1", 1, id=name) for name in names))
+    feed(partition, log)
+    assert partition.counts["overflow.ids"] == 3
+    assert partition.ids_held == restored(partition).ids_held == 3
+    log.add(at(60), usage(59, "1", 1, id="later"))
+    feed(partition, log)
+    assert partition.ids_held == 0
+
+
+def test_vanished_release_ends_its_episode() -> None:
+    """When nobody uses a harmful release any more its recommendation expires: it was
+    taken back without a word, and an alert must not stand for a week."""
+    log = harmful()
+    log.windows(range(18, 60), {"1": (1000, 10)})
+    outputs = run(log)
+    assert verdicts(outputs)[-1] == "no_data"
+    assert [r["state"] for r in recommendations(outputs)][-1] == "expired"

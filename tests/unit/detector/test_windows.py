@@ -11,7 +11,6 @@ from detector.windows import (
     WAYS,
     Arm,
     Cell,
-    OpenWindow,
     SeenBad,
     Signature,
     add_error,
@@ -183,11 +182,3 @@ def test_signatures_are_bounded() -> None:
     assert table[OTHER].counts == {1: 30.0}
     assert table["sig0"].counts == {1: 1.0, 2: 4.0}
     assert table["sig0"].url == "https://x/0"
-
-
-def test_window_counts_what_it_remembers() -> None:
-    """Hashes of ids, sessions, users and traces all count against the limit."""
-    window = OpenWindow(10_000)
-    window.ids |= {1, 2}
-    add_usage(window.cell(1, 0), usage(session="a", user="b"), 1, SeenBad(), 0)
-    assert window.remembered == 4
