@@ -1,9 +1,9 @@
 """When a record counts: arrival clock, watermark, lateness, clock skew.
 
 The arrival clock is Kafka's record timestamp as a running maximum per
-partition. A service's watermark is the maximum over its accepted records of
-min(end, arrival): it never runs ahead of either clock, so a sender from the
-future can not close anybody's window.
+partition. A service's watermark is the maximum over its accepted usage, and the
+ticks, of min(end, arrival): it never runs ahead of either clock, so a sender from
+the future can not close anybody's window.
 """
 
 from __future__ import annotations

@@ -27,7 +27,12 @@ class Intake(Enum):
 
 
 def advance_watermark(scope: Scope, end_ms: int, arrival_ms: int) -> None:
-    """Watermark = maximum over accepted records of min(end, arrival)."""
+    """Watermark = maximum over accepted usage and ticks of min(end, arrival).
+
+    Only these say that time has passed. Errors and deploys are sparse, so after an
+    outage of ours they come out of their ingress topics minutes ahead of the usage
+    of the same time, which must not be late because of them.
+    """
     scope.watermark_ms = max(scope.watermark_ms, min(end_ms, arrival_ms))
 
 
@@ -46,7 +51,8 @@ def take_telemetry(
         scope.future += 1
         return Intake.FUTURE
     if event.synthetic:
-        advance_watermark(scope, end_ms, arrival_ms)
+        if isinstance(event, Usage):
+            advance_watermark(scope, end_ms, arrival_ms)
         return Intake.IGNORED
     if end_ms <= scope.closed_until_ms:
         scope.late += 1
@@ -60,7 +66,8 @@ def take_telemetry(
             return Intake.DUPLICATE
         window.ids.add(mark)
     _count(scope, window, event, end_ms, inforce)
-    advance_watermark(scope, end_ms, arrival_ms)
+    if isinstance(event, Usage):
+        advance_watermark(scope, end_ms, arrival_ms)
     return Intake.COUNTED
 
 
@@ -74,7 +81,6 @@ def take_deploy(
     note_stream(scope, "deploys", event.end_ms)
     scope.registry.on_deploy(event)
     open_watches(scope, inforce)
-    advance_watermark(scope, event.end_ms, arrival_ms)
     return Intake.COUNTED
 
 

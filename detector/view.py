@@ -78,8 +78,9 @@ class ReleaseView(Struct, frozen=True):
     ``evaluated_ms`` is the event time up to which it has been judged and
     ``verdict`` what came out, both None before the first time. ``excess_units`` are
     failed units since the onset beyond what the control's rate predicts, 0 without
-    an episode, and ``harm`` is what else is known of it. ``eta_s`` is the time until the evidence reaches the threshold if
-    ratio and traffic stay as they are, None where it would never.
+    an episode, and ``harm`` is what else is known of it. ``eta_s`` is the time until
+    the evidence reaches the threshold if ratio and traffic stay as they are, None
+    where it would never.
     """
 
     service: str

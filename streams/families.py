@@ -21,12 +21,18 @@ from prometheus_client.metrics_core import Metric as Family
 from detector.releases import OTHER_RELEASE
 from detector.verdicts import Verdict
 from detector.version import CODE_VERSION
-from detector.view import PartitionView, ReleaseView
+from detector.view import PartitionView, ReleaseView, ScopeView
 from streams.metrictable import METRICS, PREFIX
-from streams.progress import LaneProgress, LaneState
+from streams.progress import Counted, LaneProgress, LaneState
 
 SHOWN_MAX = 10
 """Releases per service and environment that keep their own name in labels."""
+
+SERVICES_MAX = 1_000
+"""Services and environments per worker that keep their own name in labels without
+having a release under judgement; those that have one always do."""
+
+OTHER_SERVICE = "other"
 
 RESULTS = ("counted", "late", "future", "duplicate", "ignored", "rejected")
 """What became of an event of the log, in the core's own words."""
@@ -49,7 +55,7 @@ class Snapshot(NamedTuple):
     views: tuple[PartitionView, ...] = ()
     lanes: tuple[LaneProgress, ...] = ()
     misrouted: int = 0
-    ingress: tuple[tuple[tuple[str, str, str], int], ...] = ()
+    ingress: tuple[tuple[Counted, int], ...] = ()
     rules: RulesStatus = RulesStatus(0, False)
     now_ms: int = 0
 
@@ -126,6 +132,24 @@ def shown_releases(
     return named, rest
 
 
+def shown_services(
+    views: Iterable[PartitionView], most: int = SERVICES_MAX
+) -> set[tuple[str, str]]:
+    """Which services keep their own name: a flood of made-up ones must not.
+
+    First those with a release under judgement, then those that ever had a deploy or
+    send several streams, then the rest in the order of the state.
+    """
+    judged: set[tuple[str, str]] = set()
+    others: list[ScopeView] = []
+    for view in views:
+        judged |= {(r.service, r.environment) for r in view.releases}
+        others += view.scopes
+    others.sort(key=lambda s: ("deploys" not in s.last_event_ms, -len(s.last_event_ms)))
+    names = dict.fromkeys((s.service, s.environment) for s in others)
+    return judged | set([one for one in names if one not in judged][:most])
+
+
 def release_families(snapshot: Snapshot) -> Families:
     """Give what is known about the releases under judgement."""
     made = Families()
@@ -181,8 +205,27 @@ def _put_release(made: Families, view: ReleaseView) -> None:
         put("release_rate_ratio_upper", place, high)
         put("release_log_evidence", place, signal.log_e)
     _put_units(made, one, [view])
+    _put_harm(made, one, view)
     if view.eta_s is not None:
         put("release_decision_eta_seconds", one, view.eta_s)
+
+
+def _put_harm(made: Families, one: tuple[str, str, str], view: ReleaseView) -> None:
+    """What an alert's text needs: only while a recommendation stands."""
+    said, harm = view.recommendation, view.harm
+    if not said.is_open or harm is None or view.evaluated_ms is None:
+        return
+    where = ", ".join(f"{a}={v}" for a, v in harm.segment.items()) or "everywhere"
+    unit = view.signals[0].unit if view.signals else "unit"
+    low, best, high = harm.rate_ratio
+    put = made.put
+    put("release_harm_info", (*one, said.id or "", where, unit), 1)
+    put("release_harm_onset_timestamp_seconds", one, harm.onset_ms / 1000)
+    put("release_harm_rate_ratio", one, best)
+    put("release_harm_rate_ratio_lower", one, low)
+    put("release_harm_rate_ratio_upper", one, high)
+    put("release_harm_units", one, harm.units)
+    put("release_harm_bad_units", one, harm.bad)
 
 
 def _put_others(made: Families, group: list[ReleaseView]) -> None:
@@ -220,18 +263,22 @@ def _put_units(
 def source_families(snapshot: Snapshot) -> Families:
     """Give what came in, how recent it is and what was not counted."""
     made = Families()
+    named = shown_services(snapshot.views)
     for kind in OVERFLOWS:
         made.put("overflow_total", (kind,), 0)
     for view in snapshot.views:
         for kind, count in view.overflow.items():
             made.put("overflow_total", (kind,), count)
         for scope in view.scopes:
-            made.put("late_records_total", (scope.service,), scope.late)
-            made.put("duplicate_records_total", (scope.service,), scope.duplicates)
             where = (scope.service, scope.environment)
+            is_shown = where in named
+            service = scope.service if is_shown else OTHER_SERVICE
+            made.put("late_records_total", (service,), scope.late)
+            made.put("duplicate_records_total", (service,), scope.duplicates)
             for stream, last_ms in sorted(scope.last_event_ms.items()):
-                name = "source_last_event_timestamp_seconds"
-                made.put(name, (*where, stream), last_ms / 1000)
+                if is_shown:
+                    name = "source_last_event_timestamp_seconds"
+                    made.put(name, (*where, stream), last_ms / 1000)
         if view.watermark_ms >= 0:
             place = (view.topic, str(view.partition))
             name = "stream_watermark_timestamp_seconds"
@@ -249,8 +296,8 @@ def _put_input(made: Families, snapshot: Snapshot) -> None:
             if result in RESULTS:
                 place = (view.topic, "envelope", result, reason)
                 made.put("input_records_total", place, count)
-    for (topic, result, reason), count in snapshot.ingress:
-        made.put("input_records_total", (topic, "", result, reason), count)
+    for key, count in snapshot.ingress:
+        made.put("input_records_total", key, count)
     views = {v.partition: v for v in snapshot.views}
     for lane in snapshot.lanes:
         held = views.get(lane.partition)

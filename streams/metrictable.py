@@ -102,6 +102,50 @@ RELEASE = (
         "onset beyond what the control's rate predicts; 0 without an episode.",
     ),
     Metric(
+        "release_harm_info",
+        "info",
+        (*R, "id", "segment", "unit"),
+        "1 while a recommendation is open: its id, where the harm is (everywhere, or "
+        "attribute=value pairs) and what is counted.",
+    ),
+    Metric(
+        "release_harm_onset_timestamp_seconds",
+        "gauge",
+        R,
+        "Estimated event time at which the harm of the open recommendation began.",
+    ),
+    Metric(
+        "release_harm_rate_ratio",
+        "gauge",
+        R,
+        "Best estimate of the rate ratio inside the segment of the harm, since its "
+        "onset.",
+    ),
+    Metric(
+        "release_harm_rate_ratio_lower",
+        "gauge",
+        R,
+        "Lower limit of the 95 % interval of release_harm_rate_ratio.",
+    ),
+    Metric(
+        "release_harm_rate_ratio_upper",
+        "gauge",
+        R,
+        "Upper limit of the 95 % interval of release_harm_rate_ratio; +Inf if none.",
+    ),
+    Metric(
+        "release_harm_units",
+        "gauge",
+        R,
+        "Units of the release inside the segment of the harm, since its onset.",
+    ),
+    Metric(
+        "release_harm_bad_units",
+        "gauge",
+        R,
+        "Failed ones among release_harm_units.",
+    ),
+    Metric(
         "release_decision_eta_seconds",
         "gauge",
         R,
@@ -122,7 +166,7 @@ SOURCES = (
         "counter",
         ("topic", "codec", "result", "reason"),
         "Records of the ingress topics and events of the log by what became of them; "
-        "an empty codec means that it was not noted.",
+        "the log's own codec is called envelope.",
     ),
     Metric(
         "input_lag_seconds",

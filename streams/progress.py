@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class LaneState(StrEnum):
@@ -42,6 +43,15 @@ class LaneProgress:
     reason: str
 
 
+class Counted(NamedTuple):
+    """By what records of ingress topics are counted."""
+
+    topic: str
+    codec: str
+    result: str
+    reason: str
+
+
 @dataclass(slots=True)
 class Counters:
     """Totals since the start of the process."""
@@ -54,9 +64,8 @@ class Counters:
     snapshots_failed: int = 0
     outputs_sent: int = 0
     ticks_sent: int = 0
-    ingress: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    ingress: dict[Counted, int] = field(default_factory=dict)
 
-    def count_ingress(self, topic: str, result: str, reason: str, n: int = 1) -> None:
-        """Add ``n`` records of an ingress topic by result and reason."""
-        key = (topic, result, reason)
+    def count_ingress(self, key: Counted, n: int = 1) -> None:
+        """Add ``n`` records of an ingress topic."""
         self.ingress[key] = self.ingress.get(key, 0) + n

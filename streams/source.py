@@ -30,6 +30,8 @@ from faust.types import TP, Message
 from faust.types.transports import ConsumerT
 
 from detector.records import LogRecord
+from streams.merge import TimeMerge
+from streams.wallclock import monotonic_s
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +107,7 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._marks: defaultdict[TP, int] = defaultdict(int)
         self._seek_lock = asyncio.Lock()
+        self._merge = TimeMerge(monotonic_s)
         super().__init__(*args, **kwargs)
         self.batch = cast(BatchTransport, self.transport).batch
         self.io_timeout_s = cast(BatchTransport, self.transport).io_timeout_s
@@ -129,6 +132,7 @@ class BatchConsumer(driver.Consumer):
         if len(wanted) < len(active_partitions or ()):
             timeout = min(timeout, IDLE_S * 4)
         records = dict(await super()._getmany(wanted, timeout))
+        self._merge.asked(tp for tp in wanted if not self.is_batch(tp))
         stale = {tp for tp in records if self._marks[tp] != marks.get(tp)}
         if stale:
             await self._throw_away(records, stale)
@@ -136,8 +140,13 @@ class BatchConsumer(driver.Consumer):
 
     def _fetchable(self, active: set[TP] | None) -> set[TP]:
         return {
-            tp for tp in active or () if not self.is_batch(tp) or self.batch.wants(tp)
+            tp
+            for tp in active or ()
+            if (self.batch.wants(tp) if self.is_batch(tp) else self._has_room(tp))
         }
+
+    def _has_room(self, tp: TP) -> bool:
+        return not self._merge.is_full(tp)
 
     async def _throw_away(self, records: dict[TP, list[Any]], stale: set[TP]) -> None:
         """Drop overtaken records and stand where the owners stand."""
@@ -152,29 +161,31 @@ class BatchConsumer(driver.Consumer):
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
         """Hand batches to the handler, yield the messages of other topics."""
         generation_id = self.app.consumer_generation_id
-        records, active = await self._wait_next_records(timeout)
-        if not records or self.should_stop:
+        records, _ = await self._wait_next_records(timeout)
+        if self.should_stop:
             return
         if not self.flow_active:
             await self._seek_back()
             return
+        records = records or {}
         marks = {tp: self._marks[tp] for tp in records}
-        single = {}
         for tp, batch in cast(dict[TP, list[Any]], records).items():
             if not self.is_batch(tp):
-                single[tp] = batch
+                self._merge.add(tp, marks[tp], batch)
             elif self._marks[tp] == marks[tp]:
                 await self._hand_over(tp, batch)
             else:
                 # A seek came while another partition's batch was being handled.
                 self.batch.on_discarded([tp])
                 await self._seek_batches([tp])
-        for tp, record in self.scheduler.iterate(single):
-            if not self._is_current(tp, marks[tp], generation_id):
+        singles = [tp for tp in self._assigned() if not self.is_batch(tp)]
+        for tp, mark, record in self._merge.release(singles, self.highwater):
+            if not self._is_current(tp, mark, generation_id):
+                # A seek reads again what is held here.
+                self._merge.clear()
                 break
-            if tp in (active or set()) or tp in self._buffered_partitions:
-                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-                yield tp, self._to_message(tp, record)
+            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+            yield tp, self._to_message(tp, record)
 
     def _is_current(self, tp: TP, mark: int, generation_id: int) -> bool:
         """Return whether no seek and no rebalance has come since the fetch."""
@@ -207,6 +218,7 @@ class BatchConsumer(driver.Consumer):
         async with self._seek_lock:
             tps = set(self.assignment())
             self._bump(tps)
+            self._merge.clear()
             try:
                 await super().perform_seek()
                 await self._seek_uncommitted(tps)

@@ -1,4 +1,4 @@
-"""The ingress agents: Faust as intended, with its traps closed.
+"""The ingress agent: Faust as intended, with its traps closed.
 
 Faust acknowledges a batch of ``take`` in a ``finally``: whatever happens in the
 body, an exception or a cancellation, the offsets count as done. So the body is not
@@ -19,7 +19,7 @@ from faust.types import EventT, StreamT
 
 from detector.records import Output
 from streams.halt import Exit
-from streams.ingress.codecs import CODECS, Ingress
+from streams.ingress.codecs import CODECS
 from streams.ingress.pack import Packed, Raw, pack
 from streams.lanes import Halt
 from streams.progress import Counters
@@ -93,16 +93,14 @@ class FaustSink:
 
 
 class Door:
-    """Moves batches of one ingress topic into the log.
+    """Moves batches of ingress messages into the log.
 
     Parameters
     ----------
-    name : str
-        Last part of the topic's name.
-    ingress : Ingress
-        How it is read.
     settings : Settings
-        Names and the identity key.
+        Names.
+    identity_key : bytes
+        With what users and sessions are hashed.
     sink : Sink
         Where records go.
     counters : Counters
@@ -111,15 +109,12 @@ class Door:
 
     def __init__(
         self,
-        name: str,
-        ingress: Ingress,
         settings: Settings,
         identity_key: bytes,
         sink: Sink,
         counters: Counters,
     ) -> None:
-        self.topic = settings.topic(name)
-        self._ingress = ingress
+        self.ingress_of = {settings.topic(name): one for name, one in CODECS.items()}
         self._log = settings.topic(LOG)
         self._deadletter = settings.topic(DEADLETTER)
         self._identity_key = identity_key
@@ -132,7 +127,7 @@ class Door:
         A broker that does not answer is tried again: the copies a retry makes
         carry the same ids.
         """
-        packed = pack(messages, self._ingress, self._identity_key)
+        packed = pack(messages, self.ingress_of, self._identity_key)
         for attempt in range(ATTEMPTS_MAX):
             try:
                 await self._sink.dead(self._deadletter, packed.dead)
@@ -141,15 +136,11 @@ class Door:
             except (TimeoutError, OSError) as error:
                 if attempt == ATTEMPTS_MAX - 1:
                     raise
-                logger.warning("ingress.put_off topic=%s error=%r", self.topic, error)
+                logger.warning("ingress.put_off error=%r", error)
                 await asyncio.sleep(RETRY_S)
-        self._count(packed)
+        for key, count in packed.counts.items():
+            self._counters.count_ingress(key, count)
         return packed
-
-    def _count(self, packed: Packed) -> None:
-        self._counters.count_ingress(self.topic, "accepted", "", packed.accepted)
-        for reason, count in packed.rejected.items():
-            self._counters.count_ingress(self.topic, "rejected", reason, count)
 
 
 def raw_of(event: EventT[Any]) -> Raw:
@@ -186,14 +177,16 @@ def register(
     counters: Counters,
     halt: Halt,
 ) -> None:
-    """Declare one agent per ingress topic."""
-    sink = FaustSink(app, settings.io_timeout_s)
-    for name, ingress in CODECS.items():
-        door = Door(name, ingress, settings, identity_key, sink, counters)
-        topic = app.topic(
-            door.topic, key_serializer="raw", value_serializer="raw", internal=False
-        )
-        app.agent(topic, name=f"ingress.{name}", concurrency=1)(_agent(door, halt))
+    """Declare the ingress agent: one for all topics.
+
+    One and not one per topic, because only a single stream keeps the order of time
+    in which ``streams.merge`` hands the topics' records over.
+    """
+    door = Door(settings, identity_key, FaustSink(app, settings.io_timeout_s), counters)
+    topics = app.topic(
+        *door.ingress_of, key_serializer="raw", value_serializer="raw", internal=False
+    )
+    app.agent(topics, name="ingress", concurrency=1)(_agent(door, halt))
 
 
 def _agent(

@@ -7,7 +7,7 @@ crash between writing and acknowledging makes copies that are recognised.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from detector.records import Output, Rejected
 from detector.redact import redact_bytes, scrub
 from detector.wire import dead_letter
 from streams.ingress.codecs import DECODERS, Ingress
+from streams.progress import Counted
 
 EVENTS_MAX = 500
 BYTES_MAX = 512_000
@@ -46,24 +47,27 @@ class Packed:
 
     records: list[tuple[bytes, bytes]] = field(default_factory=list)
     dead: list[Output] = field(default_factory=list)
-    accepted: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
+    counts: dict[Counted, int] = field(default_factory=dict)
 
 
-def pack(messages: Iterable[Raw], ingress: Ingress, identity_key: bytes) -> Packed:
+def pack(
+    messages: Iterable[Raw], ingress_of: Mapping[str, Ingress], identity_key: bytes
+) -> Packed:
     """Decode messages and pack the events of each service into arrays.
 
-    The order of the events of one service is kept.
+    ``ingress_of`` says how each topic is read. The order of the events of one
+    service is kept, over all topics.
     """
     packed = Packed()
     by_service: dict[str, list[bytes]] = {}
     for message in messages:
+        ingress = ingress_of[message.topic]
         for index, item in enumerate(DECODERS[ingress.codec](message.value)):
             ready = _ready(item, message, index, ingress, identity_key)
             if isinstance(ready, Rejected):
-                _reject(packed, ready, message, index)
+                _reject(packed, ready, message, index, ingress.codec)
             else:
-                packed.accepted += 1
+                _count(packed, message.topic, ingress.codec, "accepted", "")
                 by_service.setdefault(ready.service, []).append(_encode(ready))
     for service, events in by_service.items():
         key = service.encode()
@@ -101,8 +105,15 @@ def _tag(kind: type[Any]) -> str:
     return str(kind.__struct_config__.tag)
 
 
-def _reject(packed: Packed, item: Rejected, message: Raw, index: int) -> None:
-    packed.rejected[item.reason] = packed.rejected.get(item.reason, 0) + 1
+def _count(packed: Packed, topic: str, codec: str, result: str, reason: str) -> None:
+    key = Counted(topic, codec, result, reason)
+    packed.counts[key] = packed.counts.get(key, 0) + 1
+
+
+def _reject(
+    packed: Packed, item: Rejected, message: Raw, index: int, codec: str
+) -> None:
+    _count(packed, message.topic, codec, "rejected", item.reason)
     place = (message.topic, message.partition, message.offset, index)
     packed.dead.append(dead_letter(item, *place))
 

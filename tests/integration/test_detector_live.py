@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from kafka import KafkaConsumer, TopicPartition
@@ -153,3 +154,43 @@ def test_ingress_events_become_a_recommendation(
             assert not any(
                 b"ada@example.org" in (r.value or b"") for r in made.read(topic)
             )
+
+
+def test_backlog_of_an_outage_is_not_late(
+    kafka: LocalKafka, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """Workers that were away find a backlog: errors, a hundred times fewer, are moved
+    long before the usage of the same time, and yet nothing is late."""
+    with detector_stage(kafka.bootstrap, "backlog", tmp_path) as made:
+        producer = made.producer()
+        for records in windows(rng, WINDOWS):
+            for record in records:
+                topic = made.settings.topic(INGRESS_OF_KIND[record["kind"]])
+                copies = 6 if record["kind"] == "usage" else 1
+                for copy in range(copies):
+                    part = dict(record)
+                    if copies > 1:
+                        part["sessions"] = _share(record["sessions"], copy, copies)
+                        part["count"] = _share(record["count"], copy, copies)
+                        part["sender"] = f"edge-{copy}"
+                    body = json.dumps(part).encode()
+                    producer.send(topic, body, key=record["service"].encode())
+        producer.flush(timeout=60)
+        made.start("w0")
+        until(
+            lambda: bool(made.recommendations()), what="the recommendation", limit_s=240
+        )
+        assert_one_recommendation(made)
+        until(lambda: _is_written_down(made), what="everything is read", limit_s=120)
+        late = sum(
+            msgspec.msgpack.decode(shard)["scope"]["late"]
+            for _, shards in made.manifests().values()
+            for name, shard in shards.items()
+            if name.startswith("scope/")
+        )
+        assert late == 0
+
+
+def _share(total: int, part: int, parts: int) -> int:
+    """The part-th of ``parts`` whole numbers that add up to ``total``."""
+    return total * (part + 1) // parts - total * part // parts

@@ -16,13 +16,14 @@ from streams.halt import Exit
 from streams.ingress.agents import Door, unharmed
 from streams.ingress.codecs import CODECS, DECODERS
 from streams.ingress.pack import BYTES_MAX, EVENTS_MAX, Raw, pack
-from streams.progress import Counters
+from streams.progress import Counted, Counters
 from streams.settings import Settings
 from streams.topics import INGRESS
 from tests.unit.streams.rig import Halted, halt
 
 KEY = b"0123456789abcdef"
-NATIVE = CODECS["usage"]
+USAGE = "hypercare.usage"
+NATIVE = {"t": CODECS["usage"]}
 
 
 def usage(service: str = "shop", **more: object) -> dict[str, object]:
@@ -110,7 +111,8 @@ def test_sender_ids_are_kept() -> None:
 def test_good_members_are_kept() -> None:
     """Of an array with bad members the good ones enter the log."""
     packed = pack([raw(usage(), usage(release=5), usage(), offset=9)], NATIVE, KEY)
-    assert (packed.accepted, sum(packed.rejected.values())) == (2, 1)
+    results = {key.result: count for key, count in packed.counts.items()}
+    assert results == {"accepted": 2, "rejected": 1}
     letter = json.loads(packed.dead[0].value)
     assert (letter["topic"], letter["partition"], letter["offset"]) == ("t", 2, 9)
     assert (letter["index"], letter["field"]) == (1, "release")
@@ -135,8 +137,9 @@ def test_unreadable_messages_get_letters(value: bytes | None) -> None:
 )
 def test_topics_take_their_own_kinds(topic: str, event: dict[str, object]) -> None:
     """Who may write usage may neither announce deploys nor steer."""
-    packed = pack([raw(event)], CODECS[topic], KEY)
-    assert (packed.records, packed.rejected) == ([], {"not_accepted": 1})
+    packed = pack([raw(event)], {"t": CODECS[topic]}, KEY)
+    assert packed.records == []
+    assert packed.counts == {Counted("t", "native", "rejected", "not_accepted"): 1}
 
 
 class Shelf:
@@ -160,16 +163,18 @@ class Shelf:
 
 
 def door(shelf: Shelf, counters: Counters) -> Door:
-    return Door("usage", NATIVE, Settings(), KEY, shelf, counters)
+    return Door(Settings(), KEY, shelf, counters)
 
 
 async def test_door_counts_and_writes() -> None:
     """A batch is written to the log, letters apart, and counted by reason."""
     shelf, counters = Shelf(), Counters()
-    await door(shelf, counters).move([raw(usage()), Raw("t", 0, 1, 2, b"{")])
+    await door(shelf, counters).move(
+        [raw(usage(), topic=USAGE), Raw(USAGE, 0, 1, 2, b"{")]
+    )
     assert [topic for topic, _, _ in shelf.records] == ["hypercare.events"]
     assert len(shelf.letters) == 1
-    assert counters.ingress["hypercare.usage", "accepted", ""] == 1
+    assert counters.ingress[Counted(USAGE, "native", "accepted", "")] == 1
     assert sum(counters.ingress.values()) == 2
 
 
@@ -177,9 +182,9 @@ async def test_door_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that comes back gets the batch, and gets it counted once."""
     monkeypatch.setattr("streams.ingress.agents.RETRY_S", 0.0)
     shelf, counters = Shelf(failures=2), Counters()
-    await door(shelf, counters).move([raw(usage())])
+    await door(shelf, counters).move([raw(usage(), topic=USAGE)])
     assert len(shelf.records) == 1
-    assert counters.ingress["hypercare.usage", "accepted", ""] == 1
+    assert counters.ingress[Counted(USAGE, "native", "accepted", "")] == 1
 
 
 async def test_failing_batch_ends_the_process() -> None:

@@ -12,6 +12,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from detector.harmview import HarmView
 from detector.verdicts import Action, ReasonCode, RecommendationState, Verdict
 from detector.version import CODE_VERSION
 from detector.view import (
@@ -24,7 +25,7 @@ from detector.view import (
 from streams.families import SHOWN_MAX, shown_releases
 from streams.metrics import Metrics, Readings, RulesStatus
 from streams.metrictable import METRICS, PREFIX, R
-from streams.progress import Counters, LaneProgress, LaneState
+from streams.progress import Counted, Counters, LaneProgress, LaneState
 
 DOCS = Path(__file__).parents[3] / "docs" / "metrics.md"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -74,6 +75,7 @@ def release(name: str = "2.4.0", **changes: object) -> ReleaseView:
         ),
         excess_units=51.0,
         eta_s=0.0,
+        harm=HarmView({"os": "android"}, 30_000, (3.5, 7, inf), 300.0, 55.0, 51.0),
     )
     return msgspec.structs.replace(view, **changes)
 
@@ -191,6 +193,28 @@ def test_release_series_carry_the_view() -> None:
     assert world.value("detection_delay_seconds") == 60
 
 
+def test_open_harm_says_where_and_since() -> None:
+    """Segment, id, onset and size of a harm are there while it is open, not after."""
+    world = World(partition(release()))
+    about = {"id": "rec_a", "segment": "os=android", "unit": "session"}
+    assert world.value("release_harm_info", **about) == 1
+    assert world.value("release_harm_onset_timestamp_seconds") == 30
+    assert world.value("release_harm_rate_ratio") == 7
+    assert world.value("release_harm_rate_ratio_lower") == 3.5
+    assert world.value("release_harm_rate_ratio_upper") == inf
+    assert world.value("release_harm_units") == 300
+    assert world.value("release_harm_bad_units") == 55
+    world.views = [partition(release(recommendation=CLOSED))]
+    assert "release_harm" not in world.text()
+
+
+def test_harm_without_segment_is_everywhere() -> None:
+    """A harm that no segment explains carries a word, not an empty label."""
+    everywhere = HarmView({}, 30_000, (3.5, 7, inf), 300.0, 55.0, 51.0)
+    world = World(partition(release(harm=everywhere)))
+    assert world.value("release_harm_info", segment="everywhere") == 1
+
+
 def test_recommendation_is_zero_before_harm() -> None:
     """The series an alert looks at exists, at 0, from the first evaluation on."""
     world = World(partition(release(recommendation=CLOSED)))
@@ -210,7 +234,9 @@ def test_unjudged_release_claims_nothing() -> None:
 def test_source_series_carry_the_view() -> None:
     """Inputs, lateness, repeats, overflow and watermarks have their series."""
     world = World(partition())
-    world.counters.count_ingress("hypercare.usage", "rejected", "syntax", 3)
+    world.counters.count_ingress(
+        Counted("hypercare.usage", "native", "rejected", "syntax"), 3
+    )
     world.counters.misrouted = 5
     assert world.value("source_last_event_timestamp_seconds", stream="usage") == 93
     log = {"topic": "hypercare.events", "codec": "envelope"}
