@@ -3,13 +3,15 @@ PYTHON ?= python3
 KAFKA ?= 4.4.0
 PYTEST_ARGS ?=
 BIN := .venv/bin
+SUPPLY := .venv/supply/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 ifdef CI
 PIP_FLAGS := --quiet --progress-bar off
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check fmt bench calibrate lock clean
+.PHONY: help setup demo monitoring test test-fast check fmt bench calibrate
+.PHONY: wheel sbom audit lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +21,11 @@ setup: .venv/.dev ## create .venv with everything the other targets need
 demo: .venv/.demo ## start Kafka, the worker and a simulated shop with a bad release
 	@$(BIN)/hypercare demo
 
+monitoring: .venv/.dev ## get Prometheus and Alertmanager for the tests (Debian's packages)
+	@$(BIN)/python tools/fetch_monitoring.py
+
 test: .venv/.dev ## run every test, on a real Kafka (KAFKA=3.9.2 for the older one)
+	@$(BIN)/python tools/fetch_monitoring.py || [ -z "$$CI" ]
 	KAFKA=$(KAFKA) $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-fast: .venv/.dev ## run the tests that need neither Kafka nor patience
@@ -46,9 +52,22 @@ bench: .venv/.dev ## run the benchmarks in bench/
 calibrate: .venv/.dev ## run the long simulations of error rates alone
 	$(BIN)/python -m pytest -m calibration --durations=0 $(PYTEST_ARGS)
 
+wheel: .venv/.dev ## build the wheel into dist/, the same bytes every time
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+sbom: .venv/.supply ## write dist/sbom.json: what a worker is made of (CycloneDX)
+	@mkdir -p dist
+	@$(SUPPLY)/python -W ignore::UserWarning -m cyclonedx_py requirements \
+	  --output-reproducible --pyproject pyproject.toml --output-format JSON \
+	  --output-file dist/sbom.json requirements/runtime.txt
+	@echo "wrote dist/sbom.json"
+
+audit: .venv/.supply ## look for known vulnerabilities (Error 30: nobody could be asked)
+	@$(SUPPLY)/python tools/audit_locks.py
+
 lock: ## write requirements/*.txt anew (needs uv: pip install uv)
 	@command -v uv >/dev/null || { echo "uv is missing: pip install uv" >&2; exit 2; }
-	@set -e; cd requirements; for name in runtime demo java dev; do \
+	@set -e; cd requirements; for name in runtime demo java dev supply; do \
 	  UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --universal --python-version 3.11 \
 	    $$name.in -o $$name.txt; done
@@ -85,3 +104,10 @@ endef
 .venv/.demo: .venv/bin/pip pyproject.toml requirements/demo.txt requirements/java.txt
 	$(call install,demo)
 	@touch .venv/.demo
+
+# Apart from the rest: what looks at the packages must not choose their versions.
+.venv/.supply: .venv/bin/pip requirements/supply.txt
+	@$(PYTHON) -m venv .venv/supply
+	$(SUPPLY)/pip --disable-pip-version-check install $(PIP_FLAGS) --only-binary :all: \
+	  --require-hashes -r requirements/supply.txt
+	@touch .venv/.supply
