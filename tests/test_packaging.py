@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
 import venv
 import zipfile
+from email.parser import Parser
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,11 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / "requirements"
 BUILD_BACKEND = {"hatchling>=1.27", "editables"}
-LOCKS = ["runtime", "demo", "java", "dev"]
+LOCKS = ["runtime", "demo", "java", "dev", "supply"]
+
+
+def canonical(requirement: str) -> str:
+    return requirement.lower().replace(" ", "")
 
 
 def project() -> dict[str, Any]:
@@ -41,16 +49,20 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this tree, built by the locked backend, without a network."""
-    folder = tmp_path_factory.mktemp("wheel")
+def build_wheel(tree: Path, folder: Path) -> Path:
+    """Build with the locked backend, without a network."""
     run(
         sys.executable, "-m", "build", "--wheel", "--no-isolation",
-        "--outdir", folder, ROOT, cwd=folder,
+        "--outdir", folder, tree, cwd=folder,
     )  # fmt: skip
     (found,) = folder.glob("*.whl")
     return found
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this tree."""
+    return build_wheel(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
 def tree_files() -> set[str]:
@@ -73,6 +85,58 @@ def test_wheel_holds_the_whole_tree(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {x for x in archive.namelist() if ".dist-info/" not in x}
     assert tree_files() == names
+
+
+def copied_tree(folder: Path, *, at_s: int, mode: int) -> Path:
+    """A copy of what the wheel is made of, with other times and permissions."""
+    folder.mkdir()
+    for name in ("detector", "streams", "rules"):
+        shutil.copytree(
+            ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / name)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
+            os.utime(path, (at_s, at_s))
+    return folder
+
+
+@pytest.mark.slow
+def test_wheel_is_reproducible(tmp_path: Path) -> None:
+    """Two copies of the tree, of other ages, places and modes, give the same bytes."""
+    sums = set()
+    for name, at_s, mode in (
+        ("one", 1_000_000_000, 0o644),
+        ("two", 1_700_000_000, 0o600),
+    ):
+        out = tmp_path / f"wheel-{name}"
+        out.mkdir()
+        built = build_wheel(copied_tree(tmp_path / name, at_s=at_s, mode=mode), out)
+        sums.add(hashlib.sha256(built.read_bytes()).hexdigest())
+    assert len(sums) == 1
+
+
+@pytest.mark.slow
+def test_wheel_says_what_it_is(wheel: Path) -> None:
+    """The metadata name licence, Python, command and every dependency."""
+    data = project()["project"]
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (x for x in archive.namelist() if x.endswith(".dist-info/METADATA"))
+        metadata = Parser().parsestr(archive.read(name).decode())
+        files = {
+            x.rpartition("/")[2]: archive.read(x).decode()
+            for x in archive.namelist()
+            if ".dist-info/" in x
+        }
+    assert (data["name"], data["version"]) == (metadata["Name"], metadata["Version"])
+    assert data["license"] == metadata["License-Expression"]
+    assert data["requires-python"] == metadata["Requires-Python"]
+    assert (ROOT / "LICENSE").read_text("utf-8") == files["LICENSE"]
+    assert "hypercare = streams.cli.main:main" in files["entry_points.txt"]
+    asked = {x for x in metadata.get_all("Requires-Dist") if "extra ==" not in x}
+    assert {canonical(x) for x in data["dependencies"]} == {canonical(x) for x in asked}
 
 
 @pytest.mark.slow
@@ -155,7 +219,6 @@ def test_compose_runs_pinned_images_on_loopback() -> None:
 def test_every_make_target_is_explained() -> None:
     """`make help` names every target a person may type."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    phony = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
-    assert phony is not None
+    phony = " ".join(re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE))
     explained = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
-    assert set(phony[1].split()) == explained
+    assert set(phony.split()) == explained

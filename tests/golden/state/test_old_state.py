@@ -1,0 +1,266 @@
+"""What older versions left behind: this code reads it and goes on as if alone.
+
+A folder a version, written by ``make.py`` and never again. The folder of the state
+version now written must give the same bytes as an undisturbed run; an older one must
+carry on the same episodes. A change that alters decisions on purpose adds a folder.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from detector import state
+from detector.engine import Partition
+from detector.records import LogRecord, Output
+from detector.rulefile import load_rules
+from detector.verdicts import RecommendationRecord, VerdictRecord
+from streams.core import DetectorCores
+from streams.fence import Fence, Frozen
+from streams.history import History, Key, Restored
+from streams.lane import Lane, LaneConfig
+from streams.outbox import SHARD, Outbox
+from streams.ports import Bounds
+from streams.progress import Counters
+from streams.settings import StateReset
+from tests.golden.state.make import outputs_of, records
+from tests.unit.streams.memory import (
+    MemoryEmitter,
+    MemoryLog,
+    MemoryPartition,
+    MemoryStateLog,
+)
+
+HERE = Path(__file__).parent
+FOLDERS = sorted(path.parent for path in HERE.glob("*/state-topic.msgpack.gz"))
+TYPES = {"verdicts": VerdictRecord, "recommendations": RecommendationRecord}
+SHOP = "scope/shop/production"
+
+
+def by_age(folder: Path) -> list[int]:
+    return [int(part) for part in folder.name.split(".")]
+
+
+NEWEST = max(FOLDERS, key=by_age)
+
+
+@dataclass(frozen=True)
+class Left:
+    """One folder: the newest snapshot, the log, what was put out."""
+
+    restored: Restored
+    log: list[LogRecord]
+    rows: list[dict[str, Any]]
+    rules: str
+
+    @property
+    def blocks(self) -> dict[str, bytes]:
+        return {k: v for k, v in self.restored.shards.items() if k != SHARD}
+
+    @property
+    def next_offset(self) -> int:
+        return self.restored.manifest.next_offset
+
+    def partition(self, blocks: dict[str, bytes] | None = None) -> Partition:
+        return state.restore(0, blocks or self.blocks, self.next_offset)
+
+
+def left_by(folder: Path) -> Left:
+    """Read a folder the way a new owner reads its partition of the state topic."""
+    history = History()
+    packed = (folder / "state-topic.msgpack.gz").read_bytes()
+    for key, value in msgspec.msgpack.decode(gzip.decompress(packed)):
+        history.add(key, value)
+    restored = history.newest()
+    assert restored is not None
+    lines = gzip.decompress((folder / "log.jsonl.gz").read_bytes()).splitlines()
+    text = (folder / "outputs.jsonl").read_text(encoding="utf-8")
+    return Left(
+        restored,
+        records(lines),
+        [json.loads(row) for row in text.splitlines()],
+        (folder / "rules.yaml").read_text(encoding="utf-8"),
+    )
+
+
+@pytest.fixture(params=FOLDERS, ids=lambda folder: folder.name)
+def left(request: pytest.FixtureRequest) -> Left:
+    """What each version left."""
+    return left_by(request.param)
+
+
+def course(outputs: list[Output]) -> list[tuple[Any, ...]]:
+    """What a receiver acts on: which recommendation, how far, in what state."""
+    found = [json.loads(o.value) for o in outputs if o.topic == "recommendations"]
+    return [(r["id"], r["revision"], r["action"], r["state"]) for r in found]
+
+
+def with_fields(block: bytes, **more: Any) -> bytes:
+    return msgspec.msgpack.encode({**msgspec.msgpack.decode(block), **more})
+
+
+def test_golden_state_is_worth_keeping(left: Left) -> None:
+    """It holds an open episode, open windows, repeats and unsent outputs."""
+    scopes = left.partition().scopes
+    shop, cart = (scopes[name, "production"] for name in ("shop", "cart"))
+    episode = shop.watches["2.4.0"].episode
+    assert episode is not None
+    assert shop.open
+    assert cart.duplicates > 0
+    assert len(Outbox.decode(left.restored.shards[SHARD])) > 0
+
+
+def test_old_state_carries_on_its_episode(left: Left) -> None:
+    """The next owner closes the recommendation the old version opened."""
+    rest = left.log[left.next_offset :]
+    expected = [
+        (r["value"]["id"], r["value"]["revision"], "rollback", "executed")
+        for r in left.rows
+        if r["topic"] == "recommendations" and r["value"]["state"] == "executed"
+    ]
+    assert len(expected) == 1
+    assert expected == course(outputs_of(left.partition(), rest))
+
+
+def test_restored_goes_on_undisturbed() -> None:
+    """Head by the writer, rest by this code: the bytes of one undisturbed run."""
+    left = left_by(NEWEST)
+    alone = Partition(0, load_rules(left.rules, source="golden"))
+    head = outputs_of(alone, left.log[: left.next_offset])
+    waiting = Outbox.decode(left.restored.shards[SHARD]).encode()
+    undisturbed = Outbox()
+    undisturbed.add(head)
+    assert undisturbed.encode() == waiting
+    rest = left.log[left.next_offset :]
+    restored = left.partition()
+    assert outputs_of(alone, rest) == outputs_of(restored, rest)
+    assert (alone.next_offset, alone.counts) == (restored.next_offset, restored.counts)
+
+
+def lost(old: Any, new: Any, path: str = "") -> list[str]:
+    """Paths of fields that the old block has and the new one has not."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        gone = [f"{path}/{name}" for name in old if name not in new]
+        kept = [name for name in old if name in new]
+        return gone + [x for n in kept for x in lost(old[n], new[n], f"{path}/{n}")]
+    if isinstance(old, list) and isinstance(new, list):
+        short = [f"{path}[{i}]" for i in range(len(new), len(old))]
+        pairs = enumerate(zip(old, new, strict=False))
+        return short + [x for i, (a, b) in pairs for x in lost(a, b, f"{path}[{i}]")]
+    return []
+
+
+def test_no_field_of_old_state_is_lost(left: Left) -> None:
+    """A renamed or removed field would be dropped in silence: each is written again."""
+    again = state.all_blocks(left.partition())
+    for name, block in left.blocks.items():
+        old, new = msgspec.msgpack.decode(block), msgspec.msgpack.decode(again[name])
+        assert lost(old, new) == []
+
+
+def test_unknown_fields_are_ignored(left: Left) -> None:
+    """Fields that a later version adds at the same state version change nothing."""
+    blocks = left.blocks
+    shop = msgspec.msgpack.decode(blocks[SHOP])
+    shop["scope"]["from_later"] = 1
+    for watch in shop["scope"]["watches"].values():
+        watch["from_later"] = {"a": [1]}
+    changed = {
+        **blocks,
+        SHOP: with_fields(msgspec.msgpack.encode(shop), from_later="x"),
+        "partition": with_fields(blocks["partition"], from_later=None),
+        "kind-of-later/x": b"\xc0",
+    }
+    found = state.all_blocks(left.partition(changed))
+    assert found == state.all_blocks(left.partition())
+
+
+@pytest.mark.parametrize("name", ["partition", SHOP])
+def test_higher_version_is_refused_by_name(left: Left, name: str) -> None:
+    """A block of a higher state version is named and the newer release asked for."""
+    higher = with_fields(left.blocks[name], version=state.VERSION + 1)
+    with pytest.raises(state.StateError, match=f"{name} has version") as refused:
+        left.partition({**left.blocks, name: higher})
+    assert "start the newer release" in str(refused.value)
+
+
+def test_unknown_column_is_refused(left: Left) -> None:
+    """Evidence this code can not carry on is refused, not dropped."""
+    shop = msgspec.msgpack.decode(left.blocks[SHOP])
+    shop["rows"]["from_later"] = b""
+    changed = {**left.blocks, SHOP: msgspec.msgpack.encode(shop)}
+    with pytest.raises(state.StateError, match="from_later"):
+        left.partition(changed)
+
+
+def test_unknown_manifest_fields_are_ignored(left: Left) -> None:
+    """A manifest with fields of a later version still closes its snapshot."""
+    manifest = json.loads(msgspec.json.encode(left.restored.manifest))
+    raw = json.dumps({**manifest, "from_later": [1]}).encode()
+    assert left.restored.manifest == msgspec.json.decode(
+        raw, type=type(left.restored.manifest)
+    )
+
+
+def test_old_outputs_are_still_read(left: Left) -> None:
+    """Verdicts and recommendations of old versions decode, and no field is lost."""
+    for row in left.rows:
+        found = msgspec.convert(row["value"], TYPES[row["topic"]])
+        again = json.loads(msgspec.json.encode(found))
+        assert row["value"] == {name: again[name] for name in row["value"]}
+    assert {row["topic"] for row in left.rows} == set(TYPES)
+
+
+def test_newer_outputs_are_read(left: Left) -> None:
+    """Fields that a later version adds to its outputs do not stop a reader."""
+    for row in left.rows:
+        found = msgspec.convert(row["value"], TYPES[row["topic"]])
+        later = {**row["value"], "from_later": {"a": 1}}
+        assert found == msgspec.convert(later, TYPES[row["topic"]])
+
+
+def test_golden_of_this_version_exists() -> None:
+    """Each state version that this code writes has a folder that shows it."""
+    blocks = [left_by(folder).blocks["partition"] for folder in FOLDERS]
+    written = {msgspec.msgpack.decode(block)["version"] for block in blocks}
+    assert state.VERSION in written
+    assert set(range(1, state.VERSION + 1)) <= written
+
+
+async def test_worker_that_is_too_old_writes_nothing(left: Left) -> None:
+    """A partition whose state is of a higher version is not read on, nor its state."""
+    topic = MemoryPartition()
+    fence = Fence(MemoryStateLog(topic), worker="newer", log_partitions=4)
+    await fence.claim()
+    higher = with_fields(left.blocks[SHOP], version=state.VERSION + 1)
+    shards = {**left.restored.shards, SHOP: higher}
+    await fence.write(Frozen(left.next_offset, shards, whole=True))
+    kept = topic.end
+    lane = Lane(
+        0,
+        Fence(MemoryStateLog(topic), worker="older", log_partitions=4),
+        LaneConfig(
+            cores=DetectorCores(load_rules(left.rules, source="golden"), "log"),
+            log=MemoryLog(Bounds(0, left.next_offset, left.next_offset)),
+            emitter=MemoryEmitter(),
+            counters=Counters(),
+            monotonic_s=lambda: 0.0,
+            log_partitions=4,
+            state_reset=StateReset.NO,
+            topic="log",
+        ),
+    )
+    # It may raise, which ends the process, or be blind: it does not work.
+    with suppress(state.StateError):
+        await lane.restore()
+    assert not lane.is_ready
+    assert lane.committable is None
+    (claim,) = (record for record in topic.records if record.offset >= kept)
+    assert Key.decode(claim.key) == Key("c", 2, name="older")
