@@ -26,7 +26,7 @@ monitoring: .venv/.dev ## get Prometheus and Alertmanager for the tests (Debian'
 
 test: .venv/.dev ## run every test, on a real Kafka (KAFKA=3.9.2 for the older one)
 	@$(BIN)/python tools/fetch_monitoring.py || [ -z "$$CI" ]
-	KAFKA=$(KAFKA) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	KAFKA=$(KAFKA) $(BIN)/python -m pytest -m "not calibration" $(PYTEST_ARGS)
 
 test-fast: .venv/.dev ## run the tests that need neither Kafka nor patience
 	$(BIN)/python -m pytest -m "not kafka and not slow and not calibration" $(PYTEST_ARGS)

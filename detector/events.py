@@ -31,9 +31,7 @@ Phase = Literal[
 ]
 Strategy = Literal["canary", "rolling", "bluegreen", "wave", "mobile", "ab", "flag"]
 Change = Literal["code", "config", "flag", "schema", "model", "infra"]
-CommandName = Literal[
-    "acknowledge", "withdraw", "label", "mode", "freeze", "ruleset"
-]
+CommandName = Literal["acknowledge", "withdraw", "label", "mode", "freeze", "ruleset"]
 
 
 class Envelope(Struct, kw_only=True, omit_defaults=True, tag_field="kind"):

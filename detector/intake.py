@@ -96,8 +96,7 @@ def open_watches(scope: Scope, inforce: InForce) -> None:
                 release=release.name,
                 margin=inforce.rule.signals["errors"].margin,
                 signatures_before={
-                    name: dict(entry.counts)
-                    for name, entry in scope.signatures.items()
+                    name: dict(entry.counts) for name, entry in scope.signatures.items()
                 },
             )
 

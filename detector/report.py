@@ -68,9 +68,7 @@ class Harm:
         keys = scope.strata.key_of()
         attrs = scope.strata.attrs
         self.onset_ms = onset_ms
-        self.segment = (
-            smallest_cut(attrs, keys, counts) if segment is None else segment
-        )
+        self.segment = smallest_cut(attrs, keys, counts) if segment is None else segment
         inside = [
             c
             for s, c in sorted(counts.items())
@@ -345,4 +343,3 @@ def _finite(ratio: Sequence[float]) -> tuple[float, float, float]:
 def _short(value: float) -> float:
     """Six significant digits: enough to decide by, few enough to read."""
     return value if value in (0.0, inf, -inf) else float(f"{value:.6g}")
-

@@ -8,7 +8,6 @@ first asked for, so importing the module needs no configuration.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 import tempfile
@@ -16,30 +15,32 @@ from pathlib import Path
 from typing import Any, cast
 
 import faust
+from aiokafka.errors import KafkaError as AioKafkaError
 from faust.app import BootStrategy
 from faust.types.transports import TransportT
-from kafka.errors import KafkaError
-from yarl import URL
 
+from detector.rulefile import RuleFileError
 from streams.bus import Bus
+from streams.connection import faust_options
 from streams.detecting import Detecting
+from streams.errors import Refused
 from streams.halt import BEAT_INTERVAL_S, Exit, Watchdog, end_process
 from streams.ingress.agents import register
 from streams.ingress.drained import Drained
 from streams.ingress.look import IngressLook
 from streams.lanes import Lanes, Source
 from streams.ports import CoreFactory
+from streams.quiet import quieten
 from streams.settings import Settings, SettingsError
 from streams.source import BatchTransport
+from streams.startup import require_topics
 from streams.tick import Ticker
-from streams.topics import TopicsError, check_or_explain
 from streams.wallclock import monotonic_s, now_ms
 
-logger = logging.getLogger(__name__)
-
 LOOP_STALL_LIMIT_S = 60.0
-LOUD = ("faust", "aiokafka", "mode")
-"""Loggers that stay at DEBUG under Faust's ``-l warn`` and cost 11 % of the CPU."""
+
+WATCH_S = 1.0
+"""What the watchdog may be late: the whole end stays within its limit."""
 
 
 class NoWeb(BootStrategy):
@@ -101,12 +102,29 @@ class HypercareApp(faust.App):
         """Connect before the first partition can be assigned."""
         quieten()
         self.watchdog.start()
-        await require_topics(self.hypercare)
         if self.detecting is not None:
-            await self.detecting.start(self.lanes)
-        await self.bus.start()
+            await self._serve(self.detecting)
+        if not await require_topics(self.hypercare, self._pause):
+            end_process(Exit.STOPPED, "worker.stopped before Kafka answered")
+        try:
+            await self.bus.start()
+        except (AioKafkaError, OSError) as error:
+            end_process(Exit.UNREACHABLE, "kafka.gone: %r: start again", error)
         self.lanes.source = cast(Source, self.consumer)
         await super().on_start()
+
+    async def _serve(self, detecting: Detecting) -> None:
+        """Show health while the worker still waits for Kafka."""
+        try:
+            await detecting.start(self.lanes)
+        except Refused as error:
+            end_process(Exit.REFUSED, "web.refused: %s", error)
+
+    async def _pause(self, seconds: float) -> bool:
+        """Wait, alive to the watchdog and to SIGTERM."""
+        self.watchdog.beat()
+        await self.sleep(seconds)
+        return not self.should_stop
 
     async def on_started(self) -> None:
         """Begin to tick and to beat once Faust runs."""
@@ -125,7 +143,8 @@ class HypercareApp(faust.App):
 
     async def on_stop(self) -> None:
         """Write the last snapshots, let Faust commit and leave, disconnect."""
-        self.watchdog.ending(limit_s=self.hypercare.shutdown_timeout_s)
+        limit_s = self.hypercare.shutdown_timeout_s
+        self.watchdog.ending(limit_s=limit_s - min(WATCH_S, limit_s / 2))
         await self.lanes.release_all()
         await super().on_stop()
         await self.look.stop()
@@ -141,30 +160,6 @@ class HypercareApp(faust.App):
         while True:
             self.watchdog.beat()
             await asyncio.sleep(BEAT_INTERVAL_S)
-
-
-async def require_topics(settings: Settings) -> None:
-    """End the worker where topics are missing or set up so that counts go wrong.
-
-    Without this a worker waits silently for topics that nobody creates.
-    """
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.run_in_executor(None, check_or_explain, settings)
-    except (TopicsError, KafkaError) as error:
-        end_process(Exit.UNREACHABLE, "topics.unknown: %s", error)
-    for difference in found:
-        if not difference.fatal:
-            logger.warning("topics.differ: %s", difference)
-    fatal = "\n".join(str(one) for one in found if one.fatal)
-    if fatal:
-        end_process(Exit.SETTINGS, "topics.wrong:\n%s", fatal)
-
-
-def quieten() -> None:
-    """Stop libraries from building log records nobody reads."""
-    for name in LOUD:
-        logging.getLogger(name).setLevel(logging.INFO)
 
 
 def create_app(settings: Settings, cores: CoreFactory | None = None) -> HypercareApp:
@@ -212,7 +207,7 @@ def create_app(settings: Settings, cores: CoreFactory | None = None) -> Hypercar
 def faust_settings(settings: Settings) -> dict[str, Any]:
     """Return the Faust settings this design stands on, each with its reason."""
     return {
-        "broker": [URL(f"kafka://{one}") for one in settings.kafka.split(",")],
+        **faust_options(settings),
         # No tables: counters in tables are counted twice at every rebalance.
         "store": "memory://",
         "table_standby_replicas": 0,
@@ -224,7 +219,6 @@ def faust_settings(settings: Settings) -> dict[str, Any]:
         "stream_wait_empty": True,
         "consumer_auto_offset_reset": "earliest",
         "producer_acks": -1,
-        "producer_compression_type": "gzip",
         "broker_max_poll_records": 5000,
         "consumer_max_fetch_size": 4 * 1024 * 1024,
         "broker_session_timeout": settings.session_timeout_s,
@@ -240,7 +234,7 @@ def __getattr__(name: str) -> HypercareApp:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
         made = create_app(Settings.from_environment(os.environ))
-    except SettingsError as error:
+    except (SettingsError, RuleFileError, Refused) as error:
         sys.stderr.write(f"hypercare: {error}\n")
         raise SystemExit(Exit.SETTINGS) from error
     globals()["app"] = made

@@ -23,6 +23,7 @@ from aiokafka.errors import (
 )
 
 from detector.records import Output
+from streams.connection import aiokafka_options
 from streams.fence import StateRecord, Write
 from streams.outbox import DESTINATIONS
 from streams.settings import Settings
@@ -52,12 +53,10 @@ class Bus:
         if self._producer is not None:
             return
         producer = AIOKafkaProducer(
-            bootstrap_servers=self.settings.kafka.split(","),
-            client_id=f"hypercare-{self.settings.worker}",
             acks="all",
             enable_idempotence=True,
-            compression_type="gzip",
-            request_timeout_ms=int(self.settings.io_timeout_s * 1000),
+            compression_type=self.settings.connection.compression_type(),
+            **aiokafka_options(self.settings),
         )
         try:
             async with asyncio.timeout(self.settings.io_timeout_s * 2):
@@ -160,12 +159,10 @@ class Bus:
     async def reader(self) -> AsyncIterator[AIOKafkaConsumer]:
         """Open a consumer without a group."""
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.settings.kafka.split(","),
-            client_id=f"hypercare-{self.settings.worker}-state",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=8 * 1024 * 1024,
-            request_timeout_ms=int(self.settings.io_timeout_s * 1000),
+            **aiokafka_options(self.settings, "state"),
         )
         try:
             async with self.limited("reader"):
@@ -228,7 +225,10 @@ class KafkaStateLog:
                 idle = 0 if batches else idle + 1
                 for record in batches.get(self._tp, ()):
                     if record.offset < stop:
-                        yield StateRecord(record.offset, record.key, record.value)
+                        yield StateRecord(
+                            *(record.offset, record.key, record.value),
+                            record.timestamp,
+                        )
                 if position >= stop:
                     return
         raise TimeoutError(

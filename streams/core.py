@@ -8,6 +8,7 @@ from detector import state
 from detector.engine import Partition
 from detector.records import LogRecord, Outputs
 from detector.rulefile import RuleSet
+from streams.history import DamagedState
 
 
 class Core:
@@ -60,5 +61,15 @@ class DetectorCores:
     def restore(
         self, partition: int, shards: Mapping[str, bytes], next_offset: int
     ) -> Core:
-        """The partition that wrote the shards; its rules come from its state."""
-        return Core(state.restore(partition, shards, next_offset, self._topic))
+        """The partition that wrote the shards; its rules come from its state.
+
+        Raises
+        ------
+        DamagedState
+            If this code can not read them: too new, or damaged.
+        """
+        try:
+            found = state.restore(partition, shards, next_offset, self._topic)
+        except state.StateError as error:
+            raise DamagedState(str(error)) from error
+        return Core(found)

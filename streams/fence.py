@@ -18,7 +18,7 @@ Rules that make this hold:
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -31,6 +31,7 @@ from streams.history import (
     claim_bytes,
     epoch_in,
     manifest_bytes,
+    order_key,
     reference,
     split,
     total_bytes,
@@ -50,6 +51,7 @@ class StateRecord(NamedTuple):
     offset: int
     key: bytes | None
     value: bytes | None
+    timestamp_ms: int = 0
 
 
 class StateLog(Protocol):
@@ -90,6 +92,55 @@ class Frozen:
     whole: bool
 
 
+class Staked(NamedTuple):
+    """A record that stands above everything before it, and what that was."""
+
+    epoch: int
+    offset: int
+    before: History
+
+
+async def stake(log: StateLog, record: Callable[[int], tuple[Key, bytes]]) -> Staked:
+    """Write a record with an epoch above every epoch that stands before it.
+
+    Raises
+    ------
+    Fenced
+        Others kept writing higher epochs at the same time.
+    """
+    history = History()
+    position = 0
+    for _ in range(CLAIM_ATTEMPTS):
+        end = await log.end()
+        await fold(history, log, position, end)
+        epoch = max(history.epoch_seen, history.epoch_claimed) + 1
+        key, value = record(epoch)
+        (offset,) = await log.append([(key.encode(), value)])
+        await fold(history, log, end, offset)
+        position = offset
+        if history.epoch_seen < epoch:
+            return Staked(epoch, offset, history)
+    raise Fenced(epoch, history.epoch_seen)
+
+
+async def fold(history: History, log: StateLog, start: int, stop: int) -> None:
+    """Add what stands in ``[start, stop)`` to a history."""
+    async for record in log.read(start, stop):
+        history.add(record.key, record.value)
+
+
+async def order(log: StateLog, offset: int, by: str) -> int:
+    """Tell the next owner of a partition to begin at an offset; return the epoch.
+
+    What stands before counts no more. An owner that is alive finds the higher epoch
+    at its next write and ends.
+    """
+    staked = await stake(
+        log, lambda epoch: (order_key(epoch, offset), claim_bytes(epoch, by))
+    )
+    return staked.epoch
+
+
 class Fence:
     """Holds one partition for one owner.
 
@@ -101,6 +152,12 @@ class Fence:
         Name in the claim, for people.
     log_partitions : int
         Number of partitions of the input log, kept in every manifest.
+
+    Attributes
+    ----------
+    ordered : int or None
+        Where an operator told the new owner to begin (``history.FROM_START``: at the
+        first record there is), known after ``claim``.
     """
 
     def __init__(self, log: StateLog, *, worker: str, log_partitions: int) -> None:
@@ -115,6 +172,7 @@ class Fence:
         self._attempted: set[bytes] = set()
         self._manifest_key: bytes | None = None
         self.epoch = 0
+        self.ordered: int | None = None
         self.must_write_whole = True
         self.snapshot_bytes = 0
 
@@ -128,23 +186,17 @@ class Fence:
         Fenced
             Others kept claiming at the same time.
         """
-        history = History()
-        position = 0
-        for _ in range(CLAIM_ATTEMPTS):
-            end = await self._log.end()
-            await self._fold(history, position, end)
-            epoch = max(history.epoch_seen, history.epoch_claimed) + 1
-            key = Key("c", epoch, name=self._worker).encode()
-            (offset,) = await self._log.append(
-                [(key, claim_bytes(epoch, self._worker))]
-            )
-            await self._fold(history, end, offset)
-            position = offset
-            if history.epoch_seen < epoch:
-                self.epoch, self._tail = epoch, offset
-                self._inherited = history.keys_below(epoch)
-                return history.newest()
-        raise Fenced(epoch, history.epoch_seen)
+        staked = await stake(
+            self._log,
+            lambda epoch: (
+                Key("c", epoch, name=self._worker),
+                claim_bytes(epoch, self._worker),
+            ),
+        )
+        self.epoch, self._tail = staked.epoch, staked.offset
+        self._inherited = staked.before.keys_below(staked.epoch)
+        self.ordered = staked.before.ordered()
+        return staked.before.newest()
 
     async def write(self, frozen: Frozen) -> None:
         """Write a snapshot and return when it is safe and still ours.
@@ -192,10 +244,6 @@ class Fence:
         end = await self._log.end()
         await self._inspect(self._tail + 1, end)
         self._tail = max(self._tail, end - 1)
-
-    async def _fold(self, history: History, start: int, stop: int) -> None:
-        async for record in self._log.read(start, stop):
-            history.add(record.key, record.value)
 
     async def _append(self, writes: list[Write]) -> None:
         """Append and look at the offsets: a hole is somebody else's write."""

@@ -21,8 +21,12 @@ BEAT_INTERVAL_S = 1.0
 
 
 class Exit(IntEnum):
-    """Exit codes of a worker beyond 0."""
+    """Exit codes of a worker."""
 
+    STOPPED = 0
+    """Told to end."""
+    REFUSED = 2
+    """The port of the pages or another request can not be had; see the message."""
     UNREACHABLE = 30
     """Kafka did not answer at the start."""
     HANDLER = 70

@@ -1,8 +1,9 @@
 """What a state partition holds: keys, manifests and how to read them back.
 
-A state partition is a little log of three kinds of records, told apart by key::
+A state partition is a little log of four kinds of records, told apart by key::
 
     c/<epoch>/<worker>              claim: from here on <epoch> owns the partition
+    r/<epoch>/<offset | start>      order: what stands before is void, begin there
     s/<epoch>/<seq>/<chunk>/<name>  one chunk of one shard of one snapshot
     m/<epoch>/<seq>                 manifest: closes the snapshot, names its shards
 
@@ -21,12 +22,18 @@ from typing import NamedTuple
 
 import msgspec
 
+FROM_START = -1
+"""Ordered offset that stands for the first one the log still has."""
+
 CHUNK_BYTES = 900_000
 """Kafka's default record limit is 1 MiB with its overhead; a shard may be larger."""
 
 
 class Key(NamedTuple):
-    """A parsed key of the state topic; ``name`` is the worker in a claim."""
+    """A parsed key of the state topic.
+
+    ``name`` is the worker in a claim and the offset in an order.
+    """
 
     kind: str
     epoch: int
@@ -36,8 +43,8 @@ class Key(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the key as it stands in Kafka."""
-        if self.kind == "c":
-            return f"c/{self.epoch}/{self.name}".encode()
+        if self.kind in ("c", "r"):
+            return f"{self.kind}/{self.epoch}/{self.name}".encode()
         if self.kind == "m":
             return f"m/{self.epoch}/{self.seq}".encode()
         return f"s/{self.epoch}/{self.seq}/{self.chunk}/{self.name}".encode()
@@ -47,9 +54,11 @@ class Key(NamedTuple):
         """Return the key, or ``None`` for a record that is not ours."""
         kind, _, rest = (raw or b"").decode("utf-8", "replace").partition("/")
         try:
-            if kind == "c":
+            if kind in ("c", "r"):
                 epoch, name = rest.split("/", 1)
-                return cls("c", int(epoch), name=name)
+                if kind == "r" and name != "start":
+                    int(name)
+                return cls(kind, int(epoch), name=name)
             if kind == "m":
                 epoch, seq = rest.split("/")
                 return cls("m", int(epoch), int(seq))
@@ -145,8 +154,27 @@ class History:
             self.records.pop(key, None)
         else:
             self.records[key] = value
-            if key.kind == "c":
+            if key.kind in ("c", "r"):
                 self.epoch_claimed = key.epoch
+
+    def ordered(self) -> int | None:
+        """Return where an operator told the next owner to begin, if it still holds.
+
+        An order makes every snapshot of an earlier epoch void and is itself void
+        once a later one has a manifest.
+        """
+        orders = [key for key in self.records if key.kind == "r"]
+        if not orders:
+            return None
+        newest = max(orders, key=lambda key: key.epoch)
+        if any(k.kind == "m" and k.epoch > newest.epoch for k in self.records):
+            return None
+        return FROM_START if newest.name == "start" else int(newest.name)
+
+    def owner(self) -> str:
+        """Return the worker of the newest claim, empty where there is none."""
+        claims = [key for key in self.records if key.kind == "c"]
+        return max(claims, key=lambda key: key.epoch).name if claims else ""
 
     def newest(self) -> Restored | None:
         """Return the newest complete snapshot, ``None`` where there never was one.
@@ -156,8 +184,9 @@ class History:
         DamagedState
             Manifests exist and not one is complete.
         """
+        void = max((k.epoch for k in self.records if k.kind == "r"), default=0)
         manifests = sorted(
-            (key for key in self.records if key.kind == "m"),
+            (k for k in self.records if k.kind == "m" and k.epoch > void),
             key=lambda key: (key.epoch, key.seq),
             reverse=True,
         )
@@ -215,6 +244,11 @@ def read_manifest(raw: bytes) -> Manifest:
 def claim_bytes(epoch: int, worker: str) -> bytes:
     """Encode a claim; the value is for people, the key decides."""
     return msgspec.json.encode({"epoch": epoch, "worker": worker})
+
+
+def order_key(epoch: int, offset: int) -> Key:
+    """Return the key that orders the next owner to begin at an offset."""
+    return Key("r", epoch, name="start" if offset == FROM_START else str(offset))
 
 
 def epoch_in(raw_key: bytes | None) -> int:

@@ -17,9 +17,10 @@ from detector.records import LogRecord
 from streams.fence import Fence, Fenced, Frozen
 from streams.history import DamagedState, Restored
 from streams.outbox import SHARD, Emitter, Outbox
-from streams.ports import Bounds, CoreFactory, LogPort, PartitionCore
+from streams.ports import CoreFactory, LogPort, PartitionCore
 from streams.progress import Counters, LaneProgress, LaneState
 from streams.settings import StateReset
+from streams.startpoint import Blind, damaged, recreated, starting_point
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,6 @@ TRANSIENT = (TimeoutError, ConnectionError, OSError)
 
 OUTPUTS_MAX = 10_000
 """Outputs that may wait: beyond, the lane reads no further until they can leave."""
-
 
 VERIFY_AFTER_S = 2.0
 """Age of a manifest from which on ownership is checked again before sending."""
@@ -46,10 +46,6 @@ class LaneConfig:
     log_partitions: int
     state_reset: StateReset
     topic: str
-
-
-class Blind(Exception):
-    """Starting would mean to guess: the text says what is wrong and the ways out."""
 
 
 class Lane:
@@ -111,16 +107,29 @@ class Lane:
         try:
             restored = await self._fence.claim()
             bounds = await self._config.log.bounds(self.partition)
-            start = self._starting_point(restored, bounds)
-        except (Blind, DamagedState) as error:
+            start = starting_point(
+                restored,
+                bounds,
+                ordered=self._fence.ordered,
+                log_partitions=self._config.log_partitions,
+                reset=self._config.state_reset,
+            )
+        except Blind as error:
             self._go_blind(str(error))
+            return
+        except DamagedState as error:
+            self._go_blind(damaged(error))
             return
         except Fenced:
             self.state = LaneState.FENCED
             raise
         if self.state is not LaneState.RESTORING:
             return
-        self._take(restored, start)
+        try:
+            self._take(restored, start)
+        except DamagedState as error:
+            self._go_blind(str(error))
+            return
         await self._config.log.seek(self.partition, start)
         if self.state is LaneState.RESTORING:
             self._progress_s = self._config.monotonic_s()
@@ -140,46 +149,6 @@ class Lane:
         self.core = self._config.cores.restore(self.partition, shards, start)
         self.committable = start
         self._written_offset = start
-
-    def _starting_point(self, restored: Restored | None, bounds: Bounds) -> int:
-        """Return the offset to go on from, or refuse to guess one."""
-        if restored is None:
-            return self._first_offset(bounds)
-        manifest = restored.manifest
-        if manifest.log_partitions != self._config.log_partitions:
-            raise Blind(
-                f"the state was written when the log had {manifest.log_partitions} "
-                f"partitions, now it has {self._config.log_partitions}: services would "
-                "move to partitions that do not know them. Go back to the old number, "
-                "or run `hypercare state rebuild`"
-            )
-        if bounds.start > manifest.next_offset:
-            raise Blind(
-                f"the log begins at offset {bounds.start}, the state needs "
-                f"{manifest.next_offset}: retention deleted records that were never "
-                "counted. Run `hypercare state reset` to go on with what is left, or "
-                "`hypercare state rebuild`"
-            )
-        if bounds.end < manifest.next_offset:
-            raise Blind(
-                f"the log ends at offset {bounds.end}, the state is at "
-                f"{manifest.next_offset}: the topic was created anew or lost records. "
-                "Run `hypercare state reset`"
-            )
-        return manifest.next_offset
-
-    def _first_offset(self, bounds: Bounds) -> int:
-        reset = self._config.state_reset
-        if reset is StateReset.SKIP:
-            return bounds.end
-        if bounds.committed and reset is StateReset.NO:
-            raise Blind(
-                f"the group has committed offset {bounds.committed}, but there is no "
-                "snapshot: the state topic was lost or is another one. Check "
-                "HYPERCARE_PREFIX and HYPERCARE_GROUP; to read the log again run "
-                "`hypercare state rebuild` (HYPERCARE_STATE_RESET=rebuild)"
-            )
-        return bounds.start
 
     def _go_blind(self, reason: str) -> None:
         self.state, self.reason = LaneState.BLIND, reason
@@ -207,8 +176,10 @@ class Lane:
         position, the hole is real.
         """
         wanted = self.next_offset
-        if first_offset <= wanted:
+        if first_offset == wanted:
             return True
+        if first_offset < wanted:
+            return await self._reaches_us(wanted)
         if self._suspect != wanted:
             self._suspect = wanted
             await self._config.log.seek(self.partition, wanted)
@@ -217,11 +188,24 @@ class Lane:
         if bounds.start > wanted:
             self._go_blind(
                 f"the log begins at offset {bounds.start}, this partition has read up "
-                f"to {wanted}: retention was faster than we. Run `hypercare state "
-                "reset` to go on with what is left, or `hypercare state rebuild`"
+                f"to {wanted}: retention was faster than we. Stop the workers and run "
+                "`hypercare state rebuild` to read what is left, or `hypercare state "
+                "reset` to begin at the log's end"
             )
             return False
         self._config.counters.gaps_accepted += 1
+        return self.is_ready
+
+    async def _reaches_us(self, wanted: int) -> bool:
+        """Return whether the log still has the offset we are at.
+
+        Kafka's client goes to the start by itself where a topic was created anew;
+        what it then returns looks like records that are known already.
+        """
+        bounds = await self._config.log.bounds(self.partition)
+        if bounds.end < wanted:
+            self._go_blind(recreated(bounds.end, wanted))
+            return False
         return self.is_ready
 
     async def reseek(self) -> None:

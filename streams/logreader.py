@@ -9,6 +9,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from streams.errors import Unreachable
+from streams.greeting import explained_error, open_client
 from streams.recording import Stored
 from streams.settings import Settings
 
@@ -25,15 +26,13 @@ def open_partitions(settings: Settings, topic: str) -> list[Iterator[Stored]]:
         If Kafka does not answer or has no such topic.
     """
     try:
-        probe: Any = _consumer(settings)
+        probe = _consumer(settings)
         numbers = sorted(probe.partitions_for_topic(topic) or ())
         parts = [TopicPartition(topic, n) for n in numbers]
         ends = probe.end_offsets(parts) if parts else {}
         probe.close()
     except KafkaError as error:
-        raise Unreachable(
-            f"Kafka at {settings.kafka} does not answer ({error}): set HYPERCARE_KAFKA"
-        ) from error
+        raise explained_error(settings, error) from error
     if not numbers:
         raise Unreachable(
             f"topic {topic} does not exist on {settings.kafka}: run "
@@ -57,10 +56,10 @@ def _records(settings: Settings, part: Any, end: int) -> Iterator[Stored]:
 
 
 def _consumer(settings: Settings) -> Any:
-    return KafkaConsumer(
-        bootstrap_servers=settings.kafka.split(","),
+    return open_client(
+        settings,
+        KafkaConsumer,
+        "reader",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        request_timeout_ms=int(settings.io_timeout_s * 1000),
-        bootstrap_timeout_ms=int(settings.io_timeout_s * 1000),
     )

@@ -17,11 +17,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from streams.connection import Connection
+from streams.connectionvars import (
+    CONNECTION_VARIABLES,
+    LOCAL_VARIABLES,
+    read_connection,
+)
+
 PREFIX = "HYPERCARE_"
 IDENTITY_KEY_BYTES_MIN = 16
 
 #: Variables that other parts of the project read: not ours to call unknown.
-FOREIGN = ("KAFKA_", "MAVEN_", "JAVA", "DEMO_", "LOG_")
+FOREIGN = ("MAVEN_", "JAVA", "DEMO_", "LOG_")
 
 
 class SettingsError(Exception):
@@ -56,6 +63,8 @@ class Settings:
     ----------
     kafka : str
         Bootstrap servers, ``host:port`` separated by commas.
+    connection : Connection
+        How the servers are reached: encryption, user, compression.
     group : str
         Consumer group, and the name under which offsets are committed.
     prefix : str
@@ -94,6 +103,7 @@ class Settings:
     """
 
     kafka: str = "127.0.0.1:9092"
+    connection: Connection = field(default_factory=Connection)
     group: str = "hypercare"
     prefix: str = "hypercare"
     partitions: int = 4
@@ -126,6 +136,7 @@ class Settings:
             except ValueError as error:
                 problems.append(f"{PREFIX}{variable.name}={text!r}: {error}")
         values |= _identity_key(environment, problems)
+        values["connection"] = read_connection(environment, problems)
         if problems:
             raise SettingsError(problems)
         return cls(**values)  # type: ignore[arg-type]
@@ -265,6 +276,7 @@ IDENTITY = ("IDENTITY_KEY", "IDENTITY_KEY_FILE")
 def _unknown(environment: Mapping[str, str]) -> list[str]:
     """Report names that look like ours and are not: a typo must not be silent."""
     known = [variable.name for variable in VARIABLES.values()] + list(IDENTITY)
+    known += [f"KAFKA_{name}" for name in (*CONNECTION_VARIABLES, *LOCAL_VARIABLES)]
     problems = []
     for full in sorted(environment):
         name = full.removeprefix(PREFIX)
@@ -273,6 +285,9 @@ def _unknown(environment: Mapping[str, str]) -> list[str]:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
         if near:
             problems.append(f"{full}: unknown variable, did you mean {PREFIX}{near[0]}")
+        elif name.startswith("KAFKA_"):
+            # Nobody may believe to be protected by a setting that nobody reads.
+            problems.append(f"{full}: unknown variable, see docs/kafka.md")
     return problems
 
 

@@ -1,14 +1,14 @@
-"""Which topics there are, how each is set up, and whether the cluster agrees.
+"""Whether the cluster has our topics as the table wants them, and lets us use them.
 
-One table. ``create`` makes what is missing and never changes what is there;
+``create`` makes what is missing and never changes what is there;
 ``check`` compares and says, for every difference, what it breaks and how to fix it.
 """
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from kafka.admin import (
@@ -17,158 +17,81 @@ from kafka.admin import (
     KafkaAdminClient,
     NewTopic,
 )
-from kafka.errors import KafkaError, TopicAlreadyExistsError
-
-from streams.settings import Settings
-
-DAY_MS = 86_400_000
-LOG = "events"
-STATE = "state"
-DEADLETTER = "deadletter"
-INGRESS = ("usage", "errors", "deploys", "feedback")
-
-
-@dataclass(frozen=True, slots=True)
-class TopicSpec:
-    """One topic: the last part of its name and what it needs.
-
-    ``own_partitions`` is ``None`` where the topic has as many partitions as the log.
-    ``vital`` configuration decides correctness, the rest is economy.
-    """
-
-    name: str
-    purpose: str
-    cleanup: str
-    config: Mapping[str, str] = field(default_factory=dict)
-    vital: frozenset[str] = frozenset({"cleanup.policy"})
-    own_partitions: int | None = None
-
-    def configs(self) -> dict[str, str]:
-        """Return the whole configuration that is asked of Kafka."""
-        return {"cleanup.policy": self.cleanup, **self.config}
-
-
-def _kept(days: int) -> dict[str, str]:
-    return {"retention.ms": str(days * DAY_MS)}
-
-
-TOPICS: tuple[TopicSpec, ...] = (
-    TopicSpec(
-        LOG,
-        "the one input log, keyed by service",
-        "delete",
-        # The arrival clock must not be a sender's clock.
-        {**_kept(7), "message.timestamp.type": "LogAppendTime"},
-        frozenset({"cleanup.policy", "message.timestamp.type"}),
-    ),
-    TopicSpec(
-        STATE,
-        "claims, snapshot shards and manifests, one partition per log partition",
-        "compact",
-        # The active segment is never compacted: small segments bound recovery.
-        {
-            "segment.bytes": str(16 * 1024 * 1024),
-            "segment.ms": "600000",
-            "min.cleanable.dirty.ratio": "0.1",
-        },
-    ),
-    *(
-        TopicSpec(name, f"ingress: {name} in any known format", "delete", _kept(3))
-        for name in INGRESS
-    ),
-    TopicSpec("verdicts", "newest verdict per release", "compact"),
-    TopicSpec("recommendations", "recommendations by id", "delete", _kept(30)),
-    TopicSpec("audit", "every verdict and recommendation", "delete", _kept(90)),
-    TopicSpec(
-        DEADLETTER,
-        "records that could not be used",
-        "delete",
-        _kept(14),
-        own_partitions=1,
-    ),
+from kafka.errors import (
+    AuthorizationError,
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    GroupAuthorizationFailedError,
+    InvalidConfigurationError,
+    KafkaError,
+    NoError,
+    NotCoordinatorError,
+    PolicyViolationError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
 )
 
+from streams.errors import Unreachable
+from streams.greeting import explained_error, open_client
+from streams.permissions import Role, permissions
+from streams.settings import Settings
+from streams.topictable import (
+    DEADLETTER,
+    INGRESS,
+    LOG,
+    STATE,
+    TOPICS,
+    Difference,
+    TopicSpec,
+    compare,
+    partitions_of,
+)
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One way in which the cluster differs from the table, and the fix."""
+__all__ = [
+    "DEADLETTER",
+    "INGRESS",
+    "LOG",
+    "STATE",
+    "TOPICS",
+    "Created",
+    "Difference",
+    "TopicAdmin",
+    "TopicSpec",
+    "TopicsError",
+    "check_or_explain",
+    "compare",
+    "create_missing",
+    "create_topics",
+    "partitions_of",
+]
 
-    topic: str
-    what: str
-    found: str
-    wanted: str
-    fix: str
-    fatal: bool
-
-    def __str__(self) -> str:
-        word = "error" if self.fatal else "warning"
-        return (
-            f"{word}: topic {self.topic}: {self.what} is {self.found}, "
-            f"wanted {self.wanted}. {self.fix}"
-        )
+FINE, TAKEN, REFUSED = "fine", "taken", "refused"
 
 
-class TopicsError(Exception):
+class TopicsError(Unreachable):
     """Kafka could not be asked about topics, or refused to create one."""
 
 
-def _unreachable(settings: Settings, error: Exception) -> TopicsError:
-    return TopicsError(
-        f"Kafka at {settings.kafka} does not answer ({error}): start it "
-        "(`hypercare kafka start`) or set HYPERCARE_KAFKA=host:port"
-    )
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What ``create`` has made, and what Kafka refused to set on it."""
+
+    names: tuple[str, ...]
+    refused: tuple[str, ...]
 
 
-def _require_listener(settings: Settings) -> None:
-    """Fail at once where nothing listens.
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """A topic as the cluster tells: partitions, and what we may do.
 
-    The admin client would try for long, and leaves sockets open when it gives up.
+    ``allowed`` is None where the broker does not say. ``partitions`` is 0 where we
+    are not even allowed to see the topic.
     """
-    problem: OSError | None = None
-    for server in settings.kafka.split(","):
-        host, _, port = server.rpartition(":")
-        address = (host.strip("[]"), int(port))
-        try:
-            socket.create_connection(address, timeout=settings.io_timeout_s).close()
-        except OSError as error:
-            problem = error
-        else:
-            return
-    if problem is not None:
-        raise _unreachable(settings, problem) from problem
 
-
-def partitions_of(spec: TopicSpec, settings: Settings) -> int:
-    """Return how many partitions a topic is to have."""
-    return spec.own_partitions or settings.partitions
-
-
-def compare(
-    spec: TopicSpec, settings: Settings, partitions: int, config: Mapping[str, str]
-) -> list[Difference]:
-    """Return how an existing topic differs from its row of the table."""
-    name = settings.topic(spec.name)
-    wanted = partitions_of(spec, settings)
-    found: list[Difference] = []
-    if partitions != wanted and spec.name in (LOG, STATE):
-        found.append(_partition_difference(name, partitions, wanted))
-    for key, value in spec.configs().items():
-        have = config.get(key)
-        if have is None or have == value:
-            continue
-        fix = f"kafka-configs --alter --topic {name} --add-config {key}={value}"
-        found.append(Difference(name, key, have, value, fix, key in spec.vital))
-    return found
-
-
-def _partition_difference(name: str, partitions: int, wanted: int) -> Difference:
-    fix = (
-        f"Set HYPERCARE_PARTITIONS={partitions} if the topic is right. The number can "
-        "not change while there is state: a service would move to a partition that "
-        "does not know it. To change it: stop the workers, create new topics under "
-        "another HYPERCARE_PREFIX and rebuild"
-    )
-    return Difference(name, "partitions", str(partitions), str(wanted), fix, True)
+    partitions: int
+    allowed: frozenset[str] | None
 
 
 class TopicAdmin:
@@ -182,57 +105,108 @@ class TopicAdmin:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        _require_listener(settings)
-        limit_ms = int(settings.io_timeout_s * 1000)
         try:
-            self._client: Any = KafkaAdminClient(
-                bootstrap_servers=settings.kafka.split(","),
-                client_id="hypercare-topics",
-                request_timeout_ms=limit_ms,
-                bootstrap_timeout_ms=limit_ms,
-            )
-        except (KafkaError, ValueError) as error:
-            raise _unreachable(settings, error) from error
+            self._client: Any = open_client(settings, KafkaAdminClient, "topics")
+        except Unreachable as error:
+            raise TopicsError(str(error)) from error
 
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
 
-    def existing(self) -> dict[str, int]:
-        """Return our topics that exist, with their numbers of partitions."""
-        ours = {self._settings.topic(spec.name) for spec in TOPICS}
-        names = [name for name in self._client.list_topics() if name in ours]
-        if not names:
-            return {}
-        described = self._client.describe_topics(names)
-        return {topic["name"]: len(topic["partitions"]) for topic in described}
+    def existing(self) -> dict[str, Existing]:
+        """Return our topics that exist, or may exist, by their full names."""
+        names = [self._settings.topic(spec.name) for spec in TOPICS]
+        found = {}
+        for topic in self._client.describe_topics(names):
+            error = for_code(topic["error_code"])
+            if error is UnknownTopicOrPartitionError:
+                continue
+            allowed = topic.get("authorized_operations")
+            if error is TopicAuthorizationFailedError:
+                allowed = ()
+            found[topic["name"]] = Existing(
+                len(topic["partitions"]), None if allowed is None else _words(allowed)
+            )
+        return found
 
-    def create(self) -> list[str]:
-        """Create what is missing and return the names of what was created."""
+    def create(self) -> Created:
+        """Create what is missing; settings Kafka refuses and we can spare are left."""
         have = self.existing()
-        created = []
+        created, refused = [], []
         for spec in TOPICS:
             name = self._settings.topic(spec.name)
-            if name in have:
+            if name in have and have[name].partitions > 0:
                 continue
-            topic = NewTopic(
-                name,
-                num_partitions=partitions_of(spec, self._settings),
-                replication_factor=self._settings.replication,
-                topic_configs=spec.configs(),
+            config, spared = self._accepted(spec, name)
+            if self._try(spec, name, config, validate_only=False) != TAKEN:
+                created.append(name)
+                refused += [f"{name}: {key}={spec.config[key]}" for key in spared]
+        if created:
+            self._client.wait_for_topics(created)
+        return Created(tuple(created), tuple(refused))
+
+    def _accepted(self, spec: TopicSpec, name: str) -> tuple[dict[str, str], list[str]]:
+        """Find the settings Kafka takes: all of them, or all but those it refuses."""
+        config = spec.configs()
+        if self._try(spec, name, config, validate_only=True) in (FINE, TAKEN):
+            return config, []
+        vital = {key: value for key, value in config.items() if key in spec.vital}
+        if self._try(spec, name, vital, validate_only=True) == REFUSED:
+            words = ", ".join(f"{key}={value}" for key, value in vital.items())
+            raise TopicsError(
+                f"topic {name} could not be created: this Kafka refuses {words}, which "
+                "counting stands on. Ask for these settings to be allowed"
             )
-            try:
-                self._client.create_topics([topic], wait_for_metadata=True)
-            except TopicAlreadyExistsError:
-                continue
-            except KafkaError as error:
-                raise TopicsError(
-                    f"topic {name} could not be created: {error}. Check the rights "
-                    "of this user and HYPERCARE_REPLICATION (the number of brokers "
-                    "is the limit)"
-                ) from error
-            created.append(name)
-        return created
+        spared = []
+        for key in config.keys() - vital.keys():
+            one = {**vital, key: config[key]}
+            if self._try(spec, name, one, validate_only=True) == REFUSED:
+                spared.append(key)
+        return {k: v for k, v in config.items() if k not in spared}, sorted(spared)
+
+    def _try(
+        self,
+        spec: TopicSpec,
+        name: str,
+        config: Mapping[str, str],
+        *,
+        validate_only: bool,
+    ) -> str:
+        """Ask for a topic; FINE, TAKEN (is there), REFUSED (the settings), or raise."""
+        topic = NewTopic(
+            name,
+            num_partitions=partitions_of(spec, self._settings),
+            replication_factor=self._settings.replication,
+            topic_configs=dict(config),
+        )
+        answer = self._client.create_topics(
+            [topic], validate_only=validate_only, raise_errors=False
+        )
+        (found,) = answer["topics"]
+        error = for_code(found["error_code"])
+        if error is TopicAlreadyExistsError:
+            return TAKEN
+        if error in (InvalidConfigurationError, PolicyViolationError):
+            return REFUSED
+        if issubclass(error, AuthorizationError):
+            raise TopicsError(f"topic {name} could not be created: {self._rights()}")
+        if error is not NoError:
+            words = found.get("error_message") or error.__name__
+            raise TopicsError(
+                f"topic {name} could not be created: {words} Check "
+                "HYPERCARE_REPLICATION (the number of brokers is the limit; managed "
+                "offers want 3)"
+            )
+        return FINE
+
+    def _rights(self) -> str:
+        who = self._settings.connection.principal()
+        commands = "; ".join(
+            one.command(self._settings, who)
+            for one in permissions(self._settings, Role.CREATOR)
+        )
+        return f"{who} lacks a permission. An administrator can grant it: {commands}"
 
     def check(self) -> list[Difference]:
         """Return every difference between the cluster and the table."""
@@ -247,9 +221,57 @@ class TopicAdmin:
                 found.append(
                     Difference(name, "topic", "missing", wanted, fix, fatal=True)
                 )
-                continue
-            found += compare(spec, self._settings, have[name], configs[name])
-        return found
+            elif have[name].partitions > 0:
+                config = configs.get(name, {})
+                found += compare(spec, self._settings, have[name].partitions, config)
+        return found + self._missing(have, {n for n in configs if configs[n]})
+
+    def _missing(
+        self, have: Mapping[str, Existing], configured: Collection[str]
+    ) -> list[Difference]:
+        """Name every permission of the worker that this user does not have.
+
+        ``configured`` are the topics whose settings were told: of a topic we may not
+        see, the list of what is allowed is empty and says nothing about those.
+        """
+        settings, group = self._settings, self._settings.group
+        allowed = {("topic", name): topic.allowed for name, topic in have.items()}
+        for name in configured:
+            if (held := allowed["topic", name]) is not None:
+                allowed["topic", name] = held | {"DescribeConfigs"}
+        allowed["group", group] = self._allowed_on_group(group)
+        return [
+            Difference(
+                need.name,
+                f"permission {need.operation}",
+                "missing",
+                f"to {need.why}",
+                need.command(settings, settings.connection.principal()),
+                fatal=True,
+                kind=need.kind,
+            )
+            for need in permissions(settings, Role.WORKER)
+            if (held := allowed.get((need.kind, need.name))) is not None
+            and need.operation not in held
+        ]
+
+    def _allowed_on_group(self, group: str) -> frozenset[str] | None:
+        try:
+            found = self._client.describe_groups([group])[group]
+        except GroupAuthorizationFailedError:
+            return frozenset()
+        except (
+            CoordinatorLoadInProgressError,
+            CoordinatorNotAvailableError,
+            NotCoordinatorError,
+        ):
+            # A cluster whose first group we are: rights were checked before that.
+            return None
+        if "GroupAuthorizationFailedError" in (found["error"] or ""):
+            return frozenset()
+        allowed = found.get("authorized_operations")
+        # A group nobody has joined yet has no list of operations on newer brokers.
+        return None if found["error"] or allowed is None else _words(allowed)
 
     def _configs(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
         resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
@@ -257,6 +279,11 @@ class TopicAdmin:
             return {}
         answer = self._client.describe_configs(resources, config_filter="all")
         return _config_values(answer)
+
+
+def _words(operations: Iterable[str]) -> frozenset[str]:
+    """Operations in the words of ``kafka-acls``: DESCRIBE_CONFIGS, DescribeConfigs."""
+    return frozenset(name.title().replace("_", "") for name in operations)
 
 
 def _config_values(answer: Any) -> dict[str, dict[str, str]]:
@@ -270,19 +297,31 @@ def _config_values(answer: Any) -> dict[str, dict[str, str]]:
     }
 
 
+@contextmanager
+def _admin(settings: Settings) -> Iterator[TopicAdmin]:
+    """Connect, explain what the client raises, disconnect."""
+    with closing(TopicAdmin(settings)) as admin:
+        try:
+            yield admin
+        except KafkaError as error:
+            explained = explained_error(settings, error)
+            if isinstance(explained, Unreachable):
+                raise TopicsError(str(explained)) from error
+            raise explained from error
+
+
 def check_or_explain(settings: Settings) -> list[Difference]:
     """Return the differences of a cluster, closing the connection afterwards."""
-    admin = TopicAdmin(settings)
-    try:
+    with _admin(settings) as admin:
         return admin.check()
-    finally:
-        admin.close()
+
+
+def create_topics(settings: Settings) -> Created:
+    """Create the missing topics of a cluster and say what it refused to set."""
+    with _admin(settings) as admin:
+        return admin.create()
 
 
 def create_missing(settings: Settings) -> list[str]:
     """Create the missing topics of a cluster and return their names."""
-    admin = TopicAdmin(settings)
-    try:
-        return admin.create()
-    finally:
-        admin.close()
+    return list(create_topics(settings).names)

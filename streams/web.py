@@ -209,6 +209,7 @@ class Web:
             "as_of_ms": snapshot.now_ms,
             "rules": snapshot.rules,
             "releases": [r for view in snapshot.views for r in view.releases],
+            "services": [s for view in snapshot.views for s in view.scopes],
             "lanes": snapshot.lanes,
         }
         return _json(status)

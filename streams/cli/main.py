@@ -17,6 +17,8 @@ COMMANDS = {
     "replay": "streams.cli.replay",
     "rules": "streams.cli.rules",
     "status": "streams.cli.status",
+    "state": "streams.cli.state",
+    "doctor": "streams.cli.doctor",
     "version": "streams.cli.version",
 }
 """Word on the command line and the module that holds a click command of that

@@ -8,12 +8,14 @@ from typing import Any
 import click
 import msgspec
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import AuthorizationError, KafkaError
 
 from detector.replay import arrival_ms
 from streams.cli.common import Progress, lines_of, settings
 from streams.cli.exits import Exit, explained
 from streams.errors import Unreachable
+from streams.greeting import explained_error, open_client
+from streams.settings import Settings
 from streams.topics import INGRESS, LOG
 
 INGRESS_OF_KIND = {
@@ -42,18 +44,14 @@ def produce(source: Path, to: str) -> None:
     neither are named on standard error and not sent; exit code 3.
     """
     conf = settings()
-    try:
-        producer: Any = KafkaProducer(
-            bootstrap_servers=conf.kafka.split(","),
-            acks="all",
-            linger_ms=20,
-            request_timeout_ms=int(conf.io_timeout_s * 1000),
-            bootstrap_timeout_ms=int(conf.io_timeout_s * 1000),
-        )
-    except KafkaError as error:
-        raise Unreachable(
-            f"Kafka at {conf.kafka} does not answer ({error}): set HYPERCARE_KAFKA"
-        ) from error
+    producer: Any = open_client(
+        conf,
+        KafkaProducer,
+        "produce",
+        acks="all",
+        linger_ms=20,
+        compression_type=conf.connection.compression_type(),
+    )
     progress = Progress("lines")
     refused = 0
     pending = []
@@ -77,7 +75,7 @@ def produce(source: Path, to: str) -> None:
             )
         )
         progress.step()
-    _await(producer, pending, conf.io_timeout_s)
+    _await(producer, pending, conf)
     progress.done()
     raise SystemExit(Exit.FOUND if refused else Exit.DONE)
 
@@ -107,11 +105,14 @@ def _address(line: bytes, to: str) -> tuple[str, str]:
     return service, topic
 
 
-def _await(producer: Any, pending: list[Any], timeout_s: float) -> None:
+def _await(producer: Any, pending: list[Any], conf: Settings) -> None:
+    timeout_s = conf.io_timeout_s
     try:
         producer.flush(timeout=timeout_s)
         for future in pending:
             future.get(timeout=timeout_s)
+    except AuthorizationError as error:
+        raise explained_error(conf, error) from error
     except KafkaError as error:
         raise Unreachable(f"not everything was acknowledged: {error}") from error
     finally:

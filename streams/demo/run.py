@@ -19,6 +19,7 @@ from detector.verdicts import RecommendationRecord, VerdictRecord
 from streams.demo.screen import Screen
 from streams.demo.shop import ShopTraffic
 from streams.errors import Refused
+from streams.greeting import open_client
 from streams.kafka_local import LocalKafka
 from streams.rulesdata import rules_folder
 from streams.settings import Settings
@@ -62,13 +63,15 @@ def _watch(
 ) -> bool:
     """Show verdicts as they come until the recommendation is there."""
     topics = [settings.topic("verdicts"), settings.topic("recommendations")]
-    consumer: Any = KafkaConsumer(
-        *topics,
-        bootstrap_servers=settings.kafka.split(","),
+    consumer: Any = open_client(
+        settings,
+        KafkaConsumer,
+        "demo",
         auto_offset_reset="earliest",
         enable_auto_commit=False,
         group_id=None,
     )
+    consumer.subscribe(topics)
     traffic.start()
     screen.start_clock(now_ms())
     end_ms = now_ms() + GIVE_UP_S * 1000
@@ -135,5 +138,3 @@ def _worker(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-

@@ -12,6 +12,7 @@ from kafka import KafkaProducer
 
 from detector.simulate import Record, Shop, ramp
 from streams.cli.produce import INGRESS_OF_KIND
+from streams.greeting import open_client
 from streams.settings import Settings
 from streams.wallclock import now_ms
 
@@ -63,8 +64,8 @@ class ShopTraffic(threading.Thread):
             self.problem = error
 
     def _send_all(self) -> None:
-        producer: Any = KafkaProducer(
-            bootstrap_servers=self._settings.kafka.split(","), acks="all", linger_ms=20
+        producer: Any = open_client(
+            self._settings, KafkaProducer, "shop", acks="all", linger_ms=20
         )
         shop = demo_shop()
         rng = np.random.default_rng(SEED)

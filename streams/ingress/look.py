@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.bus import Bus
+from streams.connection import aiokafka_options
 from streams.ingress.drained import Held
 from streams.topics import INGRESS
 
@@ -31,11 +32,12 @@ class IngressLook:
         """What every ingress partition holds, and what the group has moved."""
         async with self._bus.limited("ingress offsets"):
             consumer, admin = await self._connected()
-            await consumer.topics()
+            # Not from the consumer: it knows topics it is subscribed to, and no other.
+            described = await admin.describe_topics(self._topics)
             parts = [
-                TopicPartition(topic, number)
-                for topic in self._topics
-                for number in sorted(consumer.partitions_for_topic(topic) or ())
+                TopicPartition(topic["topic"], part["partition"])
+                for topic in described
+                for part in topic["partitions"]
             ]
             ends = await consumer.end_offsets(parts)
             starts = await consumer.beginning_offsets(parts)
@@ -62,15 +64,19 @@ class IngressLook:
     async def _connected(self) -> tuple[AIOKafkaConsumer, AIOKafkaAdminClient]:
         settings = self._bus.settings
         if self._consumer is None or self._admin is None:
-            common = {
-                "bootstrap_servers": settings.kafka.split(","),
-                "client_id": f"hypercare-{settings.worker}-look",
-                "request_timeout_ms": int(settings.io_timeout_s * 1000),
-            }
+            common = aiokafka_options(settings, "look")
             consumer = AIOKafkaConsumer(enable_auto_commit=False, **common)
-            await consumer.start()
+            try:
+                await consumer.start()
+            except BaseException:
+                await consumer.stop()
+                raise
             self._consumer = consumer
             admin = AIOKafkaAdminClient(**common)
-            await admin.start()
+            try:
+                await admin.start()
+            except BaseException:
+                await admin.close()
+                raise
             self._admin = admin
         return self._consumer, self._admin

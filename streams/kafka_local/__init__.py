@@ -17,6 +17,7 @@ from streams.kafka_local.errors import (
     KafkaLocalError,
     PortTakenError,
 )
+from streams.kafka_local.extras import Extras, Listener, secured
 from streams.kafka_local.jars import VERSIONS
 from streams.kafka_local.java import Java, find_java
 from streams.kafka_local.processes import free_ports
@@ -27,12 +28,15 @@ __all__ = [
     "VERSIONS",
     "BrokerFailedError",
     "DownloadError",
+    "Extras",
     "Java",
     "JavaMissingError",
     "KafkaLocalError",
+    "Listener",
     "LocalKafka",
     "NodeStatus",
     "PortTakenError",
     "find_java",
     "free_ports",
+    "secured",
 ]

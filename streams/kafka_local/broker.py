@@ -25,6 +25,7 @@ from streams.kafka_local.errors import (
     KafkaLocalError,
     PortTakenError,
 )
+from streams.kafka_local.extras import Extras
 from streams.kafka_local.java import find_java
 
 DEFAULT_VERSION = jars.VERSIONS[0]
@@ -81,6 +82,8 @@ class LocalKafka:
         End the nodes with the thread that starts them, even if it is killed
         (Linux only). For tests and the demo, whose broker nobody else wants;
         without it the broker outlives this process.
+    extras : Extras
+        Further listeners, security and settings; of a single node.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class LocalKafka:
         nodes: int = 1,
         heap: str = "256m",
         tied: bool = False,
+        extras: Extras | None = None,
     ) -> None:
         if not 1 <= nodes <= 9:
             raise KafkaLocalError(f"nodes={nodes}: choose 1 to 9 (3 survive a loss)")
@@ -106,6 +110,7 @@ class LocalKafka:
         self.nodes = nodes
         self.heap = heap
         self.tied = tied
+        self.extras = extras or Extras()
 
     @classmethod
     def open(cls, directory: Path) -> LocalKafka | None:
@@ -310,6 +315,7 @@ class LocalKafka:
         layout = Layout(self.version, self.port, self.nodes)
         text = json.dumps(asdict(layout))
         (self.directory / "cluster.json").write_text(text, encoding="utf-8")
+        config.touch(mode=0o600)
         config.write_text(self._properties(node), encoding="utf-8")
         if not (folder / "data" / "meta.properties").exists():
             self._format(node, java_command)
@@ -341,10 +347,11 @@ class LocalKafka:
         text = "\n".join(x for x in text.splitlines() if not x.startswith("#"))
         for name, value in values.items():
             text = text.replace(f"@{name}@", str(value))
-        return text + "\n"
+        return self.extras.apply(text)
 
     def _format(self, node: int, java_command: Sequence[str]) -> None:
         arguments = ["format", "-t", CLUSTER_ID, "-c", str(self._config(node))]
+        arguments += self.extras.format_arguments
         done = subprocess.run(
             [*java_command, "kafka.tools.StorageTool", *arguments],
             capture_output=True,

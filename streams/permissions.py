@@ -1,0 +1,92 @@
+"""Who needs which permission of Kafka, and no more: the list, and how it is granted.
+
+Describe is not listed: Kafka gives it with Read and with Write. An idempotent
+producer needs nothing beyond Write since Kafka 3.0.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from enum import StrEnum
+
+from streams.settings import Settings
+from streams.topictable import DEADLETTER, INGRESS, LOG, STATE
+
+OUTPUTS = ("verdicts", "recommendations", "audit", DEADLETTER)
+
+
+class Role(StrEnum):
+    """Who connects to Kafka."""
+
+    WORKER = "worker"
+    PRODUCER = "producer"
+    READER = "reader"
+    CREATOR = "creator"
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One operation on one resource, in the words of ``kafka-acls``.
+
+    ``kind`` is ``topic`` or ``group``; ``why`` completes "it is needed to ...".
+    """
+
+    kind: str
+    name: str
+    operation: str
+    why: str
+    is_prefix: bool = False
+
+    def command(self, settings: Settings, principal: str) -> str:
+        """The command with which an administrator grants it."""
+        parts = [
+            *("kafka-acls", "--bootstrap-server", settings.kafka, "--add"),
+            *("--allow-principal", principal, "--operation", self.operation),
+            *(f"--{self.kind}", self.name),
+        ]
+        if self.is_prefix:
+            parts += ["--resource-pattern-type", "prefixed"]
+        return shlex.join(parts)
+
+
+def permissions(settings: Settings, role: Role) -> tuple[Permission, ...]:
+    """What a role needs, with the names of these settings."""
+    if role is Role.WORKER:
+        return _of_worker(settings)
+    if role is Role.PRODUCER:
+        why = "send events"
+        return tuple(_topic(settings, name, "Write", why) for name in INGRESS)
+    if role is Role.READER:
+        return tuple(
+            _topic(settings, name, "Read", f"read {name}")
+            for name in ("verdicts", "recommendations")
+        )
+    names = f"{settings.prefix}."
+    return (
+        Permission("topic", names, "Create", "create topics", is_prefix=True),
+        Permission("topic", names, "Describe", "see which exist", is_prefix=True),
+    )
+
+
+def _of_worker(settings: Settings) -> tuple[Permission, ...]:
+    needs = [
+        _topic(settings, LOG, "Read", "read the log"),
+        _topic(settings, LOG, "Write", "write ticks and what came by ingress"),
+        _topic(settings, STATE, "Read", "restore its state"),
+        _topic(settings, STATE, "Write", "keep its state"),
+        *(_topic(settings, name, "Read", "read what is sent") for name in INGRESS),
+        *(_topic(settings, name, "Write", f"write {name}") for name in OUTPUTS),
+    ]
+    needs += [
+        _topic(settings, name, "DescribeConfigs", "check the topic's settings")
+        for name in (LOG, STATE, *INGRESS, *OUTPUTS)
+    ]
+    needs.append(
+        Permission("group", settings.group, "Read", "join the group and commit")
+    )
+    return tuple(needs)
+
+
+def _topic(settings: Settings, name: str, operation: str, why: str) -> Permission:
+    return Permission("topic", settings.topic(name), operation, why)

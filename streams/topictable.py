@@ -1,0 +1,140 @@
+"""Which topics there are, how each is set up, and what a difference means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from streams.settings import Settings
+
+DAY_MS = 86_400_000
+LOG = "events"
+STATE = "state"
+DEADLETTER = "deadletter"
+INGRESS = ("usage", "errors", "deploys", "feedback")
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """One topic: the last part of its name and what it needs.
+
+    ``own_partitions`` is ``None`` where the topic has as many partitions as the log.
+    ``vital`` configuration decides correctness, the rest is economy.
+    """
+
+    name: str
+    purpose: str
+    cleanup: str
+    config: Mapping[str, str] = field(default_factory=dict)
+    vital: frozenset[str] = frozenset({"cleanup.policy"})
+    own_partitions: int | None = None
+
+    def configs(self) -> dict[str, str]:
+        """Return the whole configuration that is asked of Kafka."""
+        return {"cleanup.policy": self.cleanup, **self.config}
+
+
+def _kept(days: int) -> dict[str, str]:
+    return {"retention.ms": str(days * DAY_MS)}
+
+
+TOPICS: tuple[TopicSpec, ...] = (
+    TopicSpec(
+        LOG,
+        "the one input log, keyed by service",
+        "delete",
+        # The arrival clock must not be a sender's clock.
+        {**_kept(7), "message.timestamp.type": "LogAppendTime"},
+        frozenset({"cleanup.policy", "message.timestamp.type"}),
+    ),
+    TopicSpec(
+        STATE,
+        "claims, snapshot shards and manifests, one partition per log partition",
+        "compact",
+        # The active segment is never compacted: small segments bound recovery.
+        {
+            "segment.bytes": str(16 * 1024 * 1024),
+            "segment.ms": "600000",
+            "min.cleanable.dirty.ratio": "0.1",
+        },
+    ),
+    *(
+        TopicSpec(name, f"ingress: {name} in any known format", "delete", _kept(3))
+        for name in INGRESS
+    ),
+    TopicSpec("verdicts", "newest verdict per release", "compact"),
+    TopicSpec("recommendations", "recommendations by id", "delete", _kept(30)),
+    TopicSpec("audit", "every verdict and recommendation", "delete", _kept(90)),
+    TopicSpec(
+        DEADLETTER,
+        "records that could not be used",
+        "delete",
+        _kept(14),
+        own_partitions=1,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One way in which the cluster differs from the table, and the fix.
+
+    ``topic`` is the name of a topic, or of a group where ``kind`` says so.
+    """
+
+    topic: str
+    what: str
+    found: str
+    wanted: str
+    fix: str
+    fatal: bool
+    kind: str = "topic"
+
+    def __str__(self) -> str:
+        word = "error" if self.fatal else "warning"
+        return (
+            f"{word}: {self.kind} {self.topic}: {self.what} is {self.found}, "
+            f"wanted {self.wanted}. {self.fix}"
+        )
+
+
+def partitions_of(spec: TopicSpec, settings: Settings) -> int:
+    """Return how many partitions a topic is to have."""
+    return spec.own_partitions or settings.partitions
+
+
+def compare(
+    spec: TopicSpec, settings: Settings, partitions: int, config: Mapping[str, str]
+) -> list[Difference]:
+    """Return how an existing topic differs from its row of the table."""
+    name = settings.topic(spec.name)
+    wanted = partitions_of(spec, settings)
+    found: list[Difference] = []
+    if partitions != wanted:
+        fatal = spec.name in (LOG, STATE)
+        found.append(_partition_difference(name, partitions, wanted, fatal))
+    for key, value in spec.configs().items():
+        have = config.get(key)
+        if have is None or have == value:
+            continue
+        fix = f"kafka-configs --alter --topic {name} --add-config {key}={value}"
+        if key not in spec.vital:
+            fix += (
+                ". Leave it where a managed Kafka refuses: it costs space or time only"
+            )
+        found.append(Difference(name, key, have, value, fix, key in spec.vital))
+    return found
+
+
+def _partition_difference(
+    name: str, partitions: int, wanted: int, fatal: bool
+) -> Difference:
+    fix = (
+        f"Set HYPERCARE_PARTITIONS={partitions} if the topic is right. The number can "
+        "not change while there is state: a service would move to a partition that "
+        "does not know it. To change it: stop the workers, create new topics under "
+        "another HYPERCARE_PREFIX and rebuild"
+        if fatal
+        else "Nothing breaks by it; leave it or create the topic anew"
+    )
+    return Difference(name, "partitions", str(partitions), str(wanted), fix, fatal)
