@@ -1,0 +1,250 @@
+"""The compose file starts what it says, from files that are there and are tested."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from streams.connectionvars import CONNECTION_VARIABLES
+from streams.settings import IDENTITY, PREFIX, VARIABLES, Settings
+from tools.fetch_monitoring import FetchError, programs_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load(
+    (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = ("topics", "worker", "shop")
+ONE_SHOT = ("topics",)
+KNOWN = (
+    {f"{PREFIX}{v.name}" for v in VARIABLES.values()}
+    | {PREFIX + name for name in IDENTITY}
+    | {f"{PREFIX}KAFKA_{name}" for name in CONNECTION_VARIABLES}
+)
+names = pytest.mark.parametrize("name", SERVICES)
+
+
+def mounts(service: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Source, target and mode of what is mounted from the tree."""
+    found = []
+    for volume in service.get("volumes", []):
+        source, target, *mode = volume.split(":")
+        if source.startswith("."):
+            found.append((source, target, mode[0] if mode else "rw"))
+    return found
+
+
+def test_compose_starts_whole_chain() -> None:
+    """Kafka, topics, worker, shop and all three programs that show it are there."""
+    assert set(SERVICES) == {
+        "kafka", "topics", "worker", "shop", "prometheus", "alertmanager", "grafana",
+    }  # fmt: skip
+
+
+@names
+def test_image_is_pinned(name: str) -> None:
+    """An image has an exact version; ours is built from the tree."""
+    image = SERVICES[name]["image"]
+    if name in OURS:
+        assert image == "hypercare:local"
+        assert SERVICES[name]["platform"] == "linux/amd64"
+        dockerfile = SERVICES[name]["build"]["dockerfile"]
+        assert (ROOT / dockerfile).is_file()
+    else:
+        assert re.fullmatch(r"[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", image)
+
+
+@names
+def test_ports_are_on_loopback(name: str) -> None:
+    """Nothing that asks for no password can be reached from outside."""
+    for port in SERVICES[name].get("ports", []):
+        assert str(port).startswith("127.0.0.1:"), port
+
+
+def test_published_ports_do_not_collide() -> None:
+    """Every service has host ports of its own."""
+    taken: list[int] = []
+    for service in SERVICES.values():
+        for port in service.get("ports", []):
+            low, _, high = port.split(":")[1].partition("-")
+            taken += range(int(low), int(high or low) + 1)
+    assert len(taken) == len(set(taken))
+
+
+@names
+def test_service_has_health_check(name: str) -> None:
+    """Every service that serves can be asked how it is."""
+    check = SERVICES[name]["healthcheck"]
+    if name in (*ONE_SHOT, "shop"):
+        assert check == {"disable": True}
+    else:
+        assert check["test"][0] in ("CMD", "CMD-SHELL")
+        assert check["retries"] >= 3
+
+
+@names
+def test_dependencies_can_be_fulfilled(name: str) -> None:
+    """A condition waits for a state that the other service can reach."""
+    for other, wanted in SERVICES[name].get("depends_on", {}).items():
+        condition = wanted["condition"]
+        if condition == "service_completed_successfully":
+            assert other in ONE_SHOT
+        elif condition == "service_healthy":
+            assert "test" in SERVICES[other]["healthcheck"], other
+        else:
+            assert condition == "service_started"
+
+
+def test_worker_waits_for_topics() -> None:
+    """Worker and shop start only when what they need is there."""
+    assert SERVICES["topics"]["depends_on"]["kafka"]["condition"] == "service_healthy"
+    assert "topics" in SERVICES["worker"]["depends_on"]
+    assert "worker" in SERVICES["shop"]["depends_on"]
+
+
+@names
+def test_mounted_paths_exist(name: str) -> None:
+    """What is mounted is in the tree (an engine would make an empty folder)."""
+    for source, _, mode in mounts(SERVICES[name]):
+        assert (ROOT / source).exists(), source
+        assert mode == "ro", source
+    for volume in SERVICES[name].get("volumes", []):
+        source = volume.split(":")[0]
+        assert source.startswith("./") or source in COMPOSE["volumes"], source
+    env_file = SERVICES[name].get("env_file")
+    assert env_file is None or (ROOT / env_file).is_file()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_variables_are_known(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every HYPERCARE_ variable is a setting and its value is accepted."""
+    environment: dict[str, str] = dict(SERVICES[name]["environment"])
+    assert set(environment) <= KNOWN
+    assert environment["HYPERCARE_DEMO"] == "1"
+    rules = environment["HYPERCARE_RULES"]
+    ((source, target, _),) = mounts(SERVICES[name])
+    environment["HYPERCARE_RULES"] = rules.replace(target, str(ROOT / source))
+    settings = Settings.from_environment(environment)
+    assert settings.kafka == "kafka:19092"
+    assert settings.require_identity_key()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_containers_are_locked_down(name: str) -> None:
+    """Read-only root, no capabilities, no way to more rights."""
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["tmpfs"] == ["/tmp"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_worker_stops_in_time() -> None:
+    """The engine waits longer than the worker takes to end."""
+    grace_s = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
+    assert grace_s > Settings().shutdown_timeout_s
+
+
+def test_no_secret_is_in_it() -> None:
+    """No password, token or key stands in the file or in what it reads."""
+    folder = ROOT / "deploy"
+    texts = [
+        ROOT / "docker-compose.yml",
+        *folder.rglob("*.y*ml"),
+        *folder.rglob("*.env"),
+    ]
+    secret = re.compile(r"(password|token|secret|_key)\s*[:=]\s*\S{6,}", re.IGNORECASE)
+    for path in texts:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            found = secret.search(line)
+            assert found is None or "/etc/" in line, f"{path.name}: {line}"
+
+
+def test_kafka_needs_no_more_nodes() -> None:
+    """Every internal topic of the single broker asks for one replica."""
+    text = (ROOT / "deploy/compose/kafka.env").read_text(encoding="utf-8")
+    settings = dict(
+        line.split("=", 1) for line in text.splitlines() if line and line[0] != "#"
+    )
+    factors = [v for k, v in settings.items() if k.endswith(("_FACTOR", "_MIN_ISR"))]
+    assert len(factors) >= 5
+    assert set(factors) == {"1"}
+    assert settings["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+    assert "INTERNAL://kafka:19092" in settings["KAFKA_ADVERTISED_LISTENERS"]
+
+
+def test_prometheus_reads_shipped_rules() -> None:
+    """Prometheus judges the alert rules that the tests run, found where it looks."""
+    config = yaml.safe_load((ROOT / "deploy/compose/prometheus.yml").read_text("utf-8"))
+    by_target = {target: source for source, target, _ in mounts(SERVICES["prometheus"])}
+    sources = [by_target[path] for path in config["rule_files"]]
+    assert sources == ["./rules/prometheus/hypercare.yml"]
+    config_flag = "--config.file=/etc/prometheus/prometheus.yml"
+    assert config_flag in SERVICES["prometheus"]["command"]
+    (job,) = config["scrape_configs"]
+    (discovery,) = job["dns_sd_configs"]
+    assert discovery["names"] == ["worker"]
+    assert discovery["port"] == Settings().web_port
+
+
+def test_alertmanager_inhibits_as_example() -> None:
+    """What silences what is the same as in the example that the tests run."""
+    ours = yaml.safe_load((ROOT / "deploy/compose/alertmanager.yml").read_text("utf-8"))
+    example = yaml.safe_load(
+        (ROOT / "rules/alertmanager/alertmanager.example.yml").read_text("utf-8")
+    )
+    assert ours["inhibit_rules"] == example["inhibit_rules"]
+    assert ours["route"]["group_by"] == example["route"]["group_by"]
+
+
+def test_grafana_finds_what_is_provisioned() -> None:
+    """Data sources name services, the dashboard provider a mounted folder."""
+    folder = ROOT / "deploy/compose/grafana"
+    sources = yaml.safe_load((folder / "datasources.yml").read_text("utf-8"))
+    for source in sources["datasources"]:
+        name, port = re.fullmatch(r"http://([a-z]+):(\d+)", source["url"]).groups()
+        assert name in SERVICES
+        assert SERVICES[name]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    targets = {target: source for source, target, _ in mounts(SERVICES["grafana"])}
+    (provider,) = yaml.safe_load((folder / "dashboards.yml").read_text("utf-8"))[
+        "providers"
+    ]
+    source = ROOT / targets[provider["options"]["path"]]
+    assert [p.name for p in source.glob("*.json")] == ["hypercare.json"]
+    home = SERVICES["grafana"]["environment"][
+        "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"
+    ]
+    assert home == f"{provider['options']['path']}/hypercare.json"
+
+
+def test_grafana_creates_no_account() -> None:
+    """Anonymous people may look; no default password is ever valid."""
+    environment = SERVICES["grafana"]["environment"]
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+
+
+def test_monitoring_files_are_accepted(tmp_path: Path) -> None:
+    """Prometheus' and Alertmanager's own checkers accept the mounted files."""
+    try:
+        programs = programs_folder()
+    except FetchError as error:
+        pytest.skip(f"needs promtool and amtool: {error}")
+    config = (ROOT / "deploy/compose/prometheus.yml").read_text(encoding="utf-8")
+    rules = str(ROOT / "rules/prometheus/hypercare.yml")
+    here = tmp_path / "prometheus.yml"
+    here.write_text(config.replace("/etc/prometheus/hypercare.yml", rules), "utf-8")
+    alertmanager = ROOT / "deploy/compose/alertmanager.yml"
+    for command in (
+        [programs / "promtool", "check", "config", here],
+        [programs / "amtool", "check-config", alertmanager],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
