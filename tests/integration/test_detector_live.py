@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
+from detector import state
+from detector.engine import Partition
 from detector.replay import Replay
 from detector.rulefile import load_rules
 from detector.verdicts import Action, recommendation_id
 from streams.kafka_local import LocalKafka
+from streams.outbox import SHARD
 from streams.recording import topic_lines
 from streams.settings import Settings
 from tests.integration.detecting import (
@@ -44,6 +47,36 @@ def replay_lines(lines: list[bytes], batch: int) -> dict[str, list[bytes]]:
     for line in run.feed(lines, batch):
         found.setdefault(json.loads(line)["service"], []).append(line)
     return found
+
+
+def counts_of(partition: Partition) -> dict[str, tuple[float, ...]]:
+    """What each service has counted: units, copies, late ones, units by release."""
+    return {
+        scope.service: (
+            scope.units_total,
+            scope.duplicates,
+            scope.late,
+            *(release.units for release in scope.registry.releases.values()),
+        )
+        for scope in partition.scopes.values()
+    }
+
+
+def live_counts(made: DetectorStage) -> dict[str, tuple[float, ...]]:
+    """The counts that the newest snapshots hold."""
+    found: dict[str, tuple[float, ...]] = {}
+    for number, (manifest, shards) in made.manifests().items():
+        blocks = {name: shard for name, shard in shards.items() if name != SHARD}
+        found |= counts_of(state.restore(number, blocks, manifest.next_offset))
+    return found
+
+
+def replay_counts(lines: list[bytes]) -> dict[str, tuple[float, ...]]:
+    """The counts of an undisturbed run over the same log."""
+    run = Replay(load_rules(RULES, source="test"))
+    for _ in run.feed(lines, 1000):
+        pass
+    return counts_of(run.partition)
 
 
 def assert_one_recommendation(made: DetectorStage) -> None:
@@ -90,6 +123,7 @@ def test_killed_workers_decide_as_an_undisturbed_run(
         live = made.audit_lines()
         for batch in (1, 7, 1000):
             assert replay_lines(recorded, batch) == live
+        assert live_counts(made) == replay_counts(recorded)
         assert_one_recommendation(made)
         by_id: dict[bytes, set[bytes]] = {}
         for record in made.read("audit"):
@@ -124,7 +158,7 @@ def test_ingress_events_become_a_recommendation(
 ) -> None:
     """kafka-python senders on the ingress topics: a rollback is recommended, bad
     records are dead letters with their reason, raw user ids reach nothing."""
-    with detector_stage(kafka.bootstrap, "ingress", tmp_path) as made:
+    with detector_stage(kafka.bootstrap, "ingressdetector", tmp_path) as made:
         made.start("w0")
         until(lambda: made.said("w0").count("lane.ready") == 4, what="the worker is up")
         producer = made.producer()
