@@ -37,7 +37,9 @@ def demo(kafka_port: int, web_port: int, kafka_version: str) -> None:
     Ends by itself with exit code 0 when the recommendation is there. Ctrl-C ends it
     at any time; no process and no data stay behind.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Also where a shell started us in the background, which ignores SIGINT.
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.default_int_handler)
     try:
         right = run_demo(
             kafka_port=kafka_port,
