@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,11 +11,20 @@ from kafka.errors import KafkaError
 
 from streams.errors import Unreachable
 from streams.greeting import explained_error, open_client
-from streams.recording import Stored
+from streams.recording import Stored, partition_lines
 from streams.settings import Settings
+from streams.topics import LOG
 
 POLL_MS = 1000
 BATCH = 2000
+
+
+def topic_lines(settings: Settings) -> Iterator[bytes]:
+    """Read the whole log up to its present end; lines in order of arrival."""
+    partitions = open_partitions(settings, settings.topic(LOG))
+    streams = [partition_lines(records) for records in partitions]
+    for stamped in heapq.merge(*streams, key=lambda s: s.arrival_ms):
+        yield stamped.line
 
 
 def open_partitions(settings: Settings, topic: str) -> list[Iterator[Stored]]:

@@ -9,15 +9,12 @@ it, so the difference that shows a wrong clock stays.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 
 from detector.events import EVERY_SERVICE
-from streams.settings import Settings
-from streams.topics import LOG
 
 Json = dict[str, Any]
 
@@ -34,16 +31,6 @@ class Stamped(NamedTuple):
 
     arrival_ms: int
     line: bytes
-
-
-def topic_lines(settings: Settings) -> Iterator[bytes]:
-    """Read the whole log up to its present end; lines in order of arrival."""
-    from streams.logreader import open_partitions
-
-    partitions = open_partitions(settings, settings.topic(LOG))
-    streams = [partition_lines(records) for records in partitions]
-    for stamped in heapq.merge(*streams, key=lambda s: s.arrival_ms):
-        yield stamped.line
 
 
 def partition_lines(records: Iterable[Stored]) -> Iterator[Stamped]:

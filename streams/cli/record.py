@@ -12,7 +12,7 @@ import click
 from streams.cli.common import Progress, settings
 from streams.cli.exits import explained
 from streams.errors import Refused
-from streams.recording import topic_lines
+from streams.logreader import topic_lines
 
 
 @click.command()

@@ -59,6 +59,6 @@ def _counted(lines: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
 
 def _topic_lines() -> Iterator[bytes]:
     from streams.cli.common import settings
-    from streams.recording import topic_lines
+    from streams.logreader import topic_lines
 
     return topic_lines(settings())

@@ -19,8 +19,8 @@ from detector.replay import Replay
 from detector.rulefile import load_rules
 from detector.verdicts import Action, recommendation_id
 from streams.kafka_local import LocalKafka
+from streams.logreader import topic_lines
 from streams.outbox import SHARD
-from streams.recording import topic_lines
 from streams.settings import Settings
 from tests.integration.detecting import (
     HARM_AT,
