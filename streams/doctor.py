@@ -110,17 +110,24 @@ def rules_finding(settings: Settings) -> Finding:
     return ok("rules", f"{source} is valid, {len(rules.rules)} rules")
 
 
+PROBE_BYTES = 65_536
+
+
 def disk_finding() -> Finding:
-    """Can a temporary file be written? Hypercare itself keeps nothing on disk."""
+    """Can a temporary file be written? Hypercare itself keeps nothing on disk.
+
+    The folder that TMPDIR names is tried itself: Python would quietly go elsewhere.
+    """
+    folder = os.environ.get("TMPDIR") or tempfile.gettempdir()
     try:
-        with tempfile.TemporaryFile() as file:
-            file.write(b"hypercare")
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE_BYTES))
             file.flush()
     except OSError as problem:
         reason = problem.strerror or str(problem)
         fix = "free space or set TMPDIR; a worker needs no disk, its libraries may"
-        return warning("disk", f"no temporary file can be written: {reason}", fix)
-    return ok("disk", "nothing is kept on this disk; temporary files can be written")
+        return warning("disk", f"{folder}: no file can be written: {reason}", fix)
+    return ok("disk", f"nothing is kept on disk; files can be written to {folder}")
 
 
 def port_finding(settings: Settings) -> tuple[dict[str, Any] | None, Finding]:

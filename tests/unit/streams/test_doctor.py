@@ -108,11 +108,21 @@ def test_full_disk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no temporary file can be written the line says why."""
     monkeypatch.setattr(
         "tempfile.TemporaryFile",
-        lambda: (_ for _ in ()).throw(OSError(28, "No space left on device")),
+        lambda dir: (_ for _ in ()).throw(OSError(28, "No space left on device")),
     )
     found = doctor.disk_finding()
     assert found.level is Level.WARNING
     assert "No space left on device" in one_line(found)
+
+
+def test_unusable_temporary_folder_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The folder of TMPDIR itself is tried, not where Python goes instead."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
+    found = doctor.disk_finding()
+    assert found.level is Level.WARNING
+    assert str(tmp_path / "gone") in one_line(found)
 
 
 @pytest.mark.parametrize(
