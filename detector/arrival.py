@@ -8,20 +8,10 @@ the future can not close anybody's window.
 
 from __future__ import annotations
 
-from enum import Enum
-
 from detector.events import Envelope
 
 SENDER_SKEW_MAX_MS = 60_000
 """A sender whose clock is further off than this is corrected by ``sent_at``."""
-
-
-class Placement(Enum):
-    """Whether a record may still be counted."""
-
-    ACCEPTED = "accepted"
-    LATE = "late"
-    FUTURE = "future"
 
 
 def skew_ms(event: Envelope, arrival_ms: int) -> int:

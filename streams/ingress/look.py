@@ -62,9 +62,8 @@ class IngressLook:
                 await admin.close()
 
     async def _connected(self) -> tuple[AIOKafkaConsumer, AIOKafkaAdminClient]:
-        settings = self._bus.settings
-        if self._consumer is None or self._admin is None:
-            common = aiokafka_options(settings, "look")
+        common = aiokafka_options(self._bus.settings, "look")
+        if self._consumer is None:
             consumer = AIOKafkaConsumer(enable_auto_commit=False, **common)
             try:
                 await consumer.start()
@@ -72,6 +71,7 @@ class IngressLook:
                 await consumer.stop()
                 raise
             self._consumer = consumer
+        if self._admin is None:
             admin = AIOKafkaAdminClient(**common)
             try:
                 await admin.start()

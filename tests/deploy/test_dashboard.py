@@ -25,7 +25,7 @@ from tests.deploy.promql import (
     variables,
 )
 from tests.deploy.scraped import Prometheus, Worker, configuration, shop_partition
-from tools.fetch_monitoring import FetchError, programs_folder
+from tests.rules.programs import monitoring_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 FOREIGN = {"ALERTS", "up", "scrape_duration_seconds"}
@@ -164,10 +164,7 @@ def test_panels_explain_themselves() -> None:
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """Prometheus itself, with a minute of our metrics in it."""
-    try:
-        programs = programs_folder()
-    except FetchError as error:
-        pytest.skip(f"needs Prometheus: {error}")
+    programs = monitoring_folder()
     folder = tmp_path_factory.mktemp("prometheus")
     worker = Worker(shop_partition())
     worker.start()

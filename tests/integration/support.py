@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient
 
 from streams.bus import Bus
 from streams.history import History, Manifest
@@ -85,6 +86,17 @@ class Stage:
             if worker.poll() is None:
                 worker.kill()
             worker.wait()
+
+    def recreate(self, name: str) -> None:
+        """Delete a topic and create it anew."""
+        topic = self.settings.topic(name)
+        admin = KafkaAdminClient(bootstrap_servers=self.settings.kafka)
+        try:
+            admin.delete_topics([topic])
+            until(lambda: topic not in admin.list_topics(), what="the topic is gone")
+        finally:
+            admin.close()
+        create_missing(self.settings)
 
     def manifests(self) -> dict[int, tuple[Manifest, dict[str, bytes]]]:
         """Return the newest snapshot of each partition."""

@@ -72,18 +72,6 @@ def ready(made: Stage, name: str, count: int = 4) -> None:
     )
 
 
-def recreate(made: Stage, name: str) -> None:
-    """Delete a topic and create it anew."""
-    topic = made.settings.topic(name)
-    admin = KafkaAdminClient(bootstrap_servers=made.settings.kafka)
-    try:
-        admin.delete_topics([topic])
-        until(lambda: topic not in admin.list_topics(), what="the topic is gone")
-    finally:
-        admin.close()
-    create_missing(made.settings)
-
-
 def counted(made: Stage, total: int) -> None:
     """Start a worker, let it count so many records, and end it."""
     first = made.start("first")
@@ -110,7 +98,7 @@ def test_rebuild_repairs_lost_state(kafka: LocalKafka, tmp_path: Path) -> None:
     everything in the log is counted once."""
     with stage(kafka.bootstrap, "rebuildstate", tmp_path) as made:
         counted(made, 2_000)
-        recreate(made, STATE)
+        made.recreate(STATE)
         assert "hypercare state rebuild" in blind_after_start(made, "blind")
         shown = hypercare(made, "state", "show")
         assert shown.returncode == 3
@@ -129,7 +117,7 @@ def test_recreated_log_is_refused(kafka: LocalKafka, tmp_path: Path) -> None:
     way out, and rebuild reads what the new one holds."""
     with stage(kafka.bootstrap, "recreatedlog", tmp_path) as made:
         counted(made, 2_000)
-        recreate(made, LOG)
+        made.recreate(LOG)
         said = blind_after_start(made, "blind")
         assert "created anew" in said
         assert "hypercare state rebuild" in said
@@ -204,7 +192,7 @@ def test_rebuild_gives_same_ids(
         before = _settled(made)
         end(first)
         ids = {found.id for found in made.recommendations()}
-        recreate(made, STATE)
+        made.recreate(STATE)
         examined = hypercare(made, "doctor")
         assert examined.returncode == 3, examined.stdout
         assert "hypercare state rebuild" in examined.stdout

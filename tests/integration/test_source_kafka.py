@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from kafka.admin import KafkaAdminClient
 
 from streams.halt import Exit
 from streams.kafka_local import LocalKafka
-from streams.topics import DEADLETTER, LOG, STATE, create_missing
+from streams.topics import DEADLETTER, LOG, STATE
 from tests.integration.support import Load, Stage, stage, until
 from tests.integration.test_kill_worker import RATE, assert_exact
 
@@ -51,7 +50,7 @@ def test_lost_state_topic_is_refused(kafka: LocalKafka, tmp_path: Path) -> None:
         until(lambda: made.applied() == load.total, what="all counted")
         first.send_signal(signal.SIGTERM)
         assert first.wait(timeout=15) == 0
-        recreate_state(made)
+        made.recreate(STATE)
         made.start("second")
         until(
             lambda: made.said("second").count("lane.blind") == 4,
@@ -59,18 +58,6 @@ def test_lost_state_topic_is_refused(kafka: LocalKafka, tmp_path: Path) -> None:
         )
         assert "hypercare state rebuild" in made.said("second")
         assert made.applied() == 0
-
-
-def recreate_state(made: Stage) -> None:
-    """Delete the state topic and create it anew."""
-    topic = made.settings.topic(STATE)
-    admin = KafkaAdminClient(bootstrap_servers=made.settings.kafka)
-    try:
-        admin.delete_topics([topic])
-        until(lambda: topic not in admin.list_topics(), what="the topic is gone")
-    finally:
-        admin.close()
-    create_missing(made.settings)
 
 
 def test_ingress_loses_nothing_when_killed(kafka: LocalKafka, tmp_path: Path) -> None:
