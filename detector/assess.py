@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import log
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,9 +23,12 @@ from detector.evidence.rate_ratio import (
     sum_cells,
 )
 from detector.evidence.rows import RateRatioRows
+from detector.funnel import note_steps
+from detector.history import History
+from detector.looking import Joint, note_control
 from detector.releases import RELEASES_MAX, Registry
 from detector.rulebook import InForce
-from detector.scope import Scope, Watch
+from detector.scope import Scope, Track, Watch
 from detector.series import (
     Series,
     SeriesSet,
@@ -33,8 +36,12 @@ from detector.series import (
     initial_weights,
     segments_of,
 )
-from detector.signals.errors import UNIT_WORDS, Comparison, WindowFacts, compare
-from detector.windows import OpenWindow, kept_errors
+from detector.signals.cohort import is_slow
+from detector.signals.errors import UNIT_WORDS, Comparison, Known, WindowFacts
+from detector.signals.oddclients import read_window, set_aside
+from detector.signals.table import COMPARED, ERRORS
+from detector.signals.telemetry import is_silent
+from detector.windows import OpenWindow, kept_errors, ledger_values
 
 CONFIDENCE_ALPHA = 0.05
 RECOVERED_LOG_E = log(100.0)
@@ -42,12 +49,13 @@ PLAIN_RATIO = (0.0, 1.0, float("inf"))
 
 
 class Prepared(NamedTuple):
-    """One candidate in one closed window, ready for the kernel."""
+    """One signal of one candidate in one closed window, ready for the kernel."""
 
-    watch: Watch
+    track: Track
     start_ms: int
     end_ms: int
     comparisons: list[Comparison]
+    silent: bool = False
 
 
 def prepare(
@@ -57,23 +65,80 @@ def prepare(
     blamed = frozenset(
         name for name, watch in scope.watches.items() if watch.episode is not None
     )
-    start_ms = window.end_ms - scope.width_ms
     prepared = []
-    for release in scope.registry.candidates():
+    candidates = scope.registry.candidates()
+    scope.catalogue.close(read_window(window, candidates), window.end_ms)
+    for release in candidates:
         watch = scope.watches.get(release.name)
         if watch is None:
             continue
         groups = scope.registry.control_of(release, blamed)
-        found, seen = compare(window, release, groups, scope.error_rates)
+        known = Known(
+            scope.error_rates,
+            scope.health,
+            watch.errors.hits,
+            set_aside(scope.catalogue, release.number),
+        )
+        found, seen = ERRORS.compare(window, release, groups, known)
         _note_coverage(watch, window.end_ms, seen)
-        if seen.candidate_usage_lines or seen.candidate_bad_lines:
-            _open_series(scope, watch, inforce, rows, found)
-        joint = [c for c in found if c.units_candidate > 0 and c.units_control > 0]
-        if joint:
-            _note_joint(watch, joint, start_ms, window.end_ms)
-            prepared.append(Prepared(watch, start_ms, window.end_ms, joint))
+        joint = Joint(seen.candidate_units, seen.beside_units)
+        note_control(watch, release, window, scope.width_ms, joint)
+        if is_slow(scope, inforce.rule, release):
+            found = []
+            _forget_track(watch.errors, rows)
+        present = bool(seen.candidate_usage_lines or seen.candidate_bad_lines)
+        prepared += _prepare_track(
+            scope, watch.errors, window, inforce, rows, found, present
+        )
+        for signal in COMPARED:
+            for name, each in signal.compare(scope, window, release, groups):
+                track = watch.tracks.get(name)
+                if track is not None:
+                    prepared += _prepare_track(
+                        scope, track, window, inforce, rows, each, bool(each)
+                    )
+    numbers = [release.number for release in candidates]
+    scope.latency.close(window.end_ms, scope.width_ms, window.durations, numbers)
+    note_steps(scope.steps, window.steps)
     _note_error_rates(scope, window)
+    _note_ledger(scope, window)
     return prepared
+
+
+def _forget_track(track: Track, rows: RateRatioRows) -> None:
+    """Failures have turned out to come late: what windows said of them is biased."""
+    if track.joint_windows:
+        rows.reset([one.row for one in track.series.series])
+        track.history, track.joint_windows = History(), 0
+
+
+def _prepare_track(
+    scope: Scope,
+    track: Track,
+    window: OpenWindow,
+    inforce: InForce,
+    rows: RateRatioRows,
+    found: list[Comparison],
+    present: bool,
+) -> list[Prepared]:
+    if present:
+        _open_series(scope, track, inforce, rows, found)
+    joint = [c for c in found if c.units_candidate > 0 and c.units_control > 0]
+    if not joint:
+        return []
+    start_ms = window.end_ms - scope.width_ms
+    silent = _control_is_silent(track, joint)
+    _note_joint(track, joint, start_ms, window.end_ms)
+    return [Prepared(track, start_ms, window.end_ms, joint, silent)]
+
+
+def _control_is_silent(track: Track, joint: list[Comparison]) -> bool:
+    """Whether the control's failures seem to be late or lost in this window."""
+    if track.units_control <= 0:
+        return False
+    units = sum(c.units_control for c in joint)
+    expected = units * track.bad_control / track.units_control
+    return is_silent(sum(c.bad_control for c in joint), expected)
 
 
 def add_evidence(rows: RateRatioRows, prepared: list[Prepared]) -> None:
@@ -81,7 +146,7 @@ def add_evidence(rows: RateRatioRows, prepared: list[Prepared]) -> None:
     if not prepared:
         return
     cells = [c for p in prepared for c in p.comparisons]
-    margins = [p.watch.margin for p in prepared for _ in p.comparisons]
+    margins = [p.track.margin for p in prepared for _ in p.comparisons]
     cell_of, line_of, lines = _membership(prepared)
     counts = np.array(
         [
@@ -96,6 +161,9 @@ def add_evidence(rows: RateRatioRows, prepared: list[Prepared]) -> None:
         evidence[clustered] = robust_increments(
             *counts[:, clustered], margin=margin[clustered]
         )
+    silent = np.array([p.silent for p in prepared for _ in p.comparisons])
+    if silent.any():  # a minimum with 0 keeps a supermartingale one
+        evidence[silent] = np.minimum(evidence[silent], 0.0)
     totals = np.column_stack(
         (counts[0], counts[2], counts[1], counts[3], excess_bad(*counts))
     )
@@ -113,20 +181,33 @@ def add_evidence(rows: RateRatioRows, prepared: list[Prepared]) -> None:
     )
 
 
-def leading_series(watch: Watch, log_e: np.ndarray) -> int:
-    """Position of the series that carries most of the release's evidence."""
-    weights = np.array([s.weight for s in watch.series.series])
-    return int(np.argmax(log_e + np.log(weights)))
+class Lead(NamedTuple):
+    """The series that carries most of a release's evidence."""
+
+    track: Track
+    place: int
 
 
-def series_log_e(watch: Watch, rows: RateRatioRows) -> np.ndarray:
-    """Evidence of each series of a watch, in the order of its series."""
-    return rows.log_evidence([s.row for s in watch.series.series])
+def leading_series(watch: Watch, rows: RateRatioRows) -> Lead | None:
+    """Where most of the evidence is; None before any series is open."""
+    lines = _lines(watch)
+    if not lines:
+        return None
+    log_e = rows.log_evidence([row for _, _, row, _ in lines])
+    weights = np.array([weight for *_, weight in lines])
+    track, place, _, _ = lines[int(np.argmax(log_e + np.log(weights)))]
+    return Lead(track, place)
+
+
+def series_log_e(track: Track, rows: RateRatioRows) -> np.ndarray:
+    """Evidence of each series of a signal, in the order of its series."""
+    return rows.log_evidence([s.row for s in track.series.series])
 
 
 class Reading(NamedTuple):
     """What the rows of one watch say now."""
 
+    signal: str
     log_e: float
     persistent: bool
     recovered: bool
@@ -146,66 +227,83 @@ def facts_of_all(
     A watch's facts do not depend on the others: rows are read in one call only
     because a call costs as much as a hundred rows.
     """
-    opened = [w for w in watches if w.series.series]
+    opened = [w for w in watches if w.rows()]
     readings = iter(_read(opened, rows) if opened else ())
-    nothing = Reading(0.0, False, False, PLAIN_RATIO)
+    nothing = Reading(ERRORS.NAME, 0.0, False, False, PLAIN_RATIO)
     return [
-        _facts(watch, next(readings) if watch.series.series else nothing, at_ms)
+        _facts(watch, next(readings) if watch.rows() else nothing, at_ms)
         for watch, at_ms in zip(watches, now_ms, strict=True)
     ]
 
 
+def _lines(watch: Watch) -> list[tuple[Track, int, int, float]]:
+    """(signal, place, row, weight) of every series of a watch."""
+    return [
+        (track, index, one.row, track.share * one.weight)
+        for track in watch.tracks.values()
+        for index, one in enumerate(track.series.series)
+    ]
+
+
 def _read(watches: list[Watch], rows: RateRatioRows) -> list[Reading]:
-    positions = [[s.row for s in watch.series.series] for watch in watches]
-    log_e = rows.log_evidence([row for own in positions for row in own])
+    lines = [_lines(watch) for watch in watches]
+    log_e = rows.log_evidence([row for own in lines for _, _, row, _ in own])
     each: list[float] = []
     leads: list[int] = []
+    signals: list[str] = []
     begin = 0
-    for watch, own in zip(watches, positions, strict=True):
+    for own in lines:
         mine = log_e[begin : begin + len(own)]
         begin += len(own)
-        weights = np.array([s.weight for s in watch.series.series])
+        weights = np.array([weight for *_, weight in own])
         each.append(release_log_e(mine, weights))
-        leads.append(own[int(np.argmax(mine + np.log(weights)))])
+        track, _, row, _ = own[int(np.argmax(mine + np.log(weights)))]
+        leads.append(row)
+        signals.append(track.signal)
     persistent = rows.persistent(leads).tolist()
     recovered = rows.recovered(leads, RECOVERED_LOG_E).tolist()
-    ratios = rows.confidence([own[0] for own in positions], CONFIDENCE_ALPHA).tolist()
+    whole = [own[0][2] for own in lines]
+    ratios = rows.confidence(whole, CONFIDENCE_ALPHA).tolist()
     return [
-        Reading(e, lasts, gone, (low, point, high))
-        for e, lasts, gone, (low, point, high) in zip(
-            each, persistent, recovered, ratios, strict=True
+        Reading(signal, e, lasts, gone, (low, point, high))
+        for signal, e, lasts, gone, (low, point, high) in zip(
+            signals, each, persistent, recovered, ratios, strict=True
         )
     ]
 
 
 def _facts(watch: Watch, reading: Reading, now_ms: int) -> Facts:
+    track = watch.errors
     return Facts(
         now_ms=now_ms,
+        signal=reading.signal,
         log_e=reading.log_e,
         persistent=reading.persistent,
         recovered=reading.recovered,
         ratio=reading.ratio,
-        margin=watch.margin,
-        units_candidate=watch.units_candidate,
-        units_control=watch.units_control,
+        margin=track.margin,
+        units_candidate=track.units_candidate,
+        units_control=track.units_control,
         last_usage_ms=watch.last_usage_ms,
-        joint_windows=watch.joint_windows,
+        joint_windows=track.joint_windows,
         control_windows=watch.control_windows,
         errors_only_windows=watch.errors_only_windows,
         errors_only_lines=watch.errors_only_lines,
         mismatched=watch.mismatched_windows >= 3,
+        findings=tuple(watch.findings),
     )
 
 
 def release_rows(watch: Watch, rows: RateRatioRows) -> None:
     """Give the rows of a watch back."""
-    rows.free([s.row for s in watch.series.series])
-    watch.series = SeriesSet()
+    rows.free(watch.rows())
+    for track in watch.tracks.values():
+        track.series = SeriesSet()
 
 
-def unit_word(watch: Watch) -> str:
+def unit_word(track: Track) -> str:
     """What one counted unit is called: session, user or request."""
-    return UNIT_WORDS[watch.way]
+    return UNIT_WORDS[track.way]
 
 
 def _membership(
@@ -217,7 +315,7 @@ def _membership(
     lines: list[tuple[int, int, int]] = []
     cell = 0
     for item in prepared:
-        series = item.watch.series
+        series = item.track.series
         fed = [series.of_stratum[c.stratum] for c in item.comparisons]
         # Rising rows: the store takes neighbours as a slice, without copies.
         touched = sorted({index for indices in fed for index in indices})
@@ -246,17 +344,17 @@ def _note_coverage(watch: Watch, end_ms: int, seen: WindowFacts) -> None:
 
 
 def _note_joint(
-    watch: Watch, joint: list[Comparison], start_ms: int, end_ms: int
+    track: Track, joint: list[Comparison], start_ms: int, end_ms: int
 ) -> None:
-    watch.joint_windows += 1
-    watch.way = joint[0].way
-    watch.control = tuple(sorted({n for c in joint for n in c.control}))
+    track.joint_windows += 1
+    track.way = joint[0].way
+    track.control = tuple(sorted({n for c in joint for n in c.control}))
     for c in joint:
-        watch.units_candidate += c.units_candidate
-        watch.bad_candidate += c.bad_candidate
-        watch.units_control += c.units_control
-        watch.bad_control += c.bad_control
-    watch.history.add(
+        track.units_candidate += c.units_candidate
+        track.bad_candidate += c.bad_candidate
+        track.units_control += c.units_control
+        track.bad_control += c.bad_control
+    track.history.add(
         start_ms,
         end_ms,
         {
@@ -271,6 +369,22 @@ def _note_joint(
     )
 
 
+def _note_ledger(scope: Scope, window: OpenWindow) -> None:
+    """Keep the window's counts for questions about time."""
+    ledger = scope.ledger
+    ledger.set_width(scope.width_ms)
+    scope.maturity.set_width(scope.width_ms)
+    before = ledger.newest_ms // ledger.coarse_ms
+    for key in sorted(window.cells):
+        if not (window.cells[key].usage_lines or window.cells[key].error_lines):
+            continue
+        values = ledger_values(window.cells[key], scope.error_rates.get(key[0], 1.0))
+        ledger.add(window.end_ms, key, values)
+    if ledger.newest_ms // ledger.coarse_ms > before:
+        ledger.forget()
+        scope.maturity.forget()
+
+
 def _note_error_rates(scope: Scope, window: OpenWindow) -> None:
     """Remember the share of error records that survives sampling, per release."""
     for release, stratum in sorted(window.cells):
@@ -278,11 +392,17 @@ def _note_error_rates(scope: Scope, window: OpenWindow) -> None:
         if rate is not None:
             scope.error_rates[release] = rate
     forget_unknown(scope.error_rates, scope.registry)
-    for signature in scope.signatures.values():
-        forget_unknown(signature.counts, scope.registry)
+    forget_unknown(scope.health, scope.registry)
+    alive = set(scope.registry.names_of)
+    if scope.registry.evicted > scope.evicted or any(
+        number not in alive for number, _ in window.cells
+    ):
+        scope.evicted = scope.registry.evicted
+        scope.catalogue.forget(alive)
+        scope.latency.forget_releases(alive)
 
 
-def forget_unknown(by_release: dict[int, float], registry: Registry) -> None:
+def forget_unknown(by_release: dict[int, Any], registry: Registry) -> None:
     """Drop releases that made room for others, once they outnumber the known."""
     if len(by_release) > 2 * RELEASES_MAX:
         for number in by_release.keys() - registry.names_of.keys():
@@ -291,7 +411,7 @@ def forget_unknown(by_release: dict[int, float], registry: Registry) -> None:
 
 def _open_series(
     scope: Scope,
-    watch: Watch,
+    track: Track,
     inforce: InForce,
     rows: RateRatioRows,
     found: list[Comparison],
@@ -302,24 +422,24 @@ def _open_series(
         persistence_ms = inforce.rule.persistence_ms
         return int(rows.allocate(1, persistence_ms=persistence_ms)[0])
 
-    if not watch.series.series:
+    if not track.series.series:
         segments = initial_segments(scope.strata)
         weights = initial_weights(segments)
-        watch.series.series = [
+        track.series.series = [
             Series(segment, allocate(), weight)
             for segment, weight in zip(segments, weights, strict=True)
         ]
-        watch.series.known_strata = scope.strata.next_number
+        track.series.known_strata = scope.strata.next_number
     keys = scope.strata.key_of()
-    tested = watch.series.segments()
+    tested = track.series.segments()
     varied = scope.strata.varied()
     for comparison in found:
         stratum = comparison.stratum
-        if stratum in watch.series.of_stratum:
+        if stratum in track.series.of_stratum:
             continue
         segments = segments_of(scope.strata.attrs, keys.get(stratum, ()))
-        if stratum < watch.series.known_strata:
+        if stratum < track.series.known_strata:
             segments = [s for s in segments if s in tested]
         else:
             segments = [s for s in segments if all(a in varied for a, _ in s)]
-        watch.series.feed(stratum, segments, allocate)
+        track.series.feed(stratum, segments, allocate)

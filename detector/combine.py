@@ -37,3 +37,30 @@ def release_log_e(log_e: Floats, weights: Floats) -> float:
         terms.append((spare, 0.0))
     top: float = max(e for _, e in terms)
     return top + log(fsum(weight * exp(e - top) for weight, e in terms))
+
+
+def flagged(log_e: Floats, alpha: float) -> NDArray[np.bool_]:
+    """Which series are found at false discovery rate alpha (the e-BH procedure).
+
+    The k largest e-values, for the largest k whose k-th is at least ``n / (alpha k)``;
+    valid under any dependence between the series (Wang & Ramdas 2022, section 4).
+    Display: the release is judged by ``release_log_e``.
+
+    Parameters
+    ----------
+    log_e : array of shape (n_series,)
+        Natural logs of the series' e-values.
+
+    Examples
+    --------
+    >>> flagged(np.log([1e5, 3e3, 20.0, 0.5]), alpha=0.01)
+    array([ True,  True, False, False])
+    """
+    size = log_e.size
+    order = np.argsort(-log_e, kind="stable")
+    needed = log(size / alpha) - np.log(np.arange(1, size + 1))
+    enough = np.flatnonzero(log_e[order] >= needed)
+    found = np.zeros(size, np.bool_)
+    if enough.size:
+        found[order[: enough[-1] + 1]] = True
+    return found

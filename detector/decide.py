@@ -8,11 +8,13 @@ is never healthy: that needs exposure, time and an upper limit below the margin.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log
 from typing import NamedTuple
 
 from msgspec import Struct
 
+from detector.findings import Finding
 from detector.releases import Release
 from detector.rulefile import Rule
 from detector.verdicts import Action, ReasonCode, RecommendationState, Verdict
@@ -28,6 +30,7 @@ class Facts(NamedTuple):
     """All a decision looks at, about one release at one moment of event time."""
 
     now_ms: int
+    signal: str
     log_e: float
     persistent: bool
     recovered: bool
@@ -41,10 +44,16 @@ class Facts(NamedTuple):
     errors_only_windows: int
     errors_only_lines: int
     mismatched: bool
+    findings: tuple[Finding, ...] = ()
+    seen_ms: int = -1
 
 
 class Episode(Struct):
-    """The present harm of one release and the recommendation it led to."""
+    """The present harm of one release and the recommendation it led to.
+
+    ``finding`` is the newest one that shows the harm, None where the evidence beside
+    a concurrent control does; ``seen_ms`` is when the harm was last seen.
+    """
 
     start_ms: int
     segment: tuple[tuple[str, str], ...]
@@ -54,6 +63,10 @@ class Episode(Struct):
     state: RecommendationState
     issued_ms: int
     onset_ms: int
+    signal: str
+    reason: ReasonCode
+    finding: Finding | None = None
+    seen_ms: int = -1
 
 
 class Judgement(NamedTuple):
@@ -64,14 +77,34 @@ class Judgement(NamedTuple):
     action: Action
 
 
-def judge(facts: Facts, release: Release, rule: Rule, *, harmed: bool) -> Judgement:
+REASON_OF = {
+    "errors": ReasonCode.ERROR_RATE_UP,
+    "latency": ReasonCode.LATENCY_UP,
+    "feedback": ReasonCode.FEEDBACK_WORSE,
+    "steps": ReasonCode.STEPS_DOWN,
+}
+"""What evidence beside a concurrent control says, by signal."""
+
+CALM_MS = 1_800_000
+"""A harm that was found without concurrent control has gone when it was not seen
+for this long: half a threshold of it would have been."""
+
+
+def reason_of(signal: str) -> ReasonCode:
+    """The reason code of a signal's evidence; ``latency:0.9`` is latency."""
+    return REASON_OF[signal.partition(":")[0]]
+
+
+def judge(
+    facts: Facts, release: Release, rule: Rule, *, episode: Episode | None
+) -> Judgement:
     """Say what is known about a release now.
 
     Parameters
     ----------
-    harmed : bool
-        An episode is open: the verdict stays ``regressed`` until the recovery
-        process says otherwise, whatever single windows look like.
+    episode : Episode, optional
+        An open one: the verdict stays ``regressed`` until the harm is shown to have
+        gone, whatever single windows look like.
 
     Examples
     --------
@@ -79,9 +112,9 @@ def judge(facts: Facts, release: Release, rule: Rule, *, harmed: bool) -> Judgem
     can the telemetry be believed, is there data, is there harm, a control, enough
     of both.
     """
-    if harmed:
-        return _harmed(facts, release, rule)
-    for look in (_broken, _nothing_seen, _harm, _no_control, _suspicion, _healthy):
+    if episode is not None:
+        return _harmed(facts, release, rule, episode)
+    for look in LOOKS:
         found = look(facts, release, rule)
         if found is not None:
             return found
@@ -108,13 +141,16 @@ def action_against(release: Release, target: str | None) -> Action:
     return Action.ROLLBACK if target is not None else Action.HOLD
 
 
-def _harmed(facts: Facts, release: Release, rule: Rule) -> Judgement:
+def _harmed(facts: Facts, release: Release, rule: Rule, episode: Episode) -> Judgement:
     gone = _nothing_seen(facts, release, rule)
     if gone is not None and not facts.errors_only_windows:
         return gone  # nobody uses it any more: taken back without telling us
-    if facts.recovered:
+    recovered = facts.recovered
+    if episode.finding is not None:
+        recovered = facts.now_ms - episode.seen_ms >= CALM_MS
+    if recovered:
         return Judgement(Verdict.INCONCLUSIVE, (ReasonCode.RECOVERED,), Action.WATCH)
-    reasons = (ReasonCode.ERROR_RATE_UP, *_inferred(release))
+    reasons = (episode.reason, *_inferred(release))
     return Judgement(Verdict.REGRESSED, reasons, Action.HOLD)
 
 
@@ -131,16 +167,63 @@ def _broken(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
     return None
 
 
-def _harm(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
+def _is_beyond(facts: Facts, rule: Rule) -> bool:
+    """Whether the proven evidence has reached its threshold, on enough exposure."""
     least = min(facts.units_candidate, facts.units_control)
-    if facts.log_e < log(1.0 / rule.alpha) or least < rule.min_exposure:
+    return facts.log_e >= log(1.0 / rule.alpha) and least >= rule.min_exposure
+
+
+def _proven(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
+    """Harm beside a concurrent control that goes on."""
+    if not (_is_beyond(facts, rule) and facts.persistent):
         return None
-    if not facts.persistent:
-        return Judgement(
-            Verdict.INCONCLUSIVE, (ReasonCode.HARM_NOT_PERSISTENT,), Action.HOLD
-        )
-    reasons = (ReasonCode.ERROR_RATE_UP, *_inferred(release))
+    reasons = (reason_of(facts.signal), *_inferred(release))
     return Judgement(Verdict.REGRESSED, reasons, Action.ROLLBACK)
+
+
+def _passing(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
+    """Harm that may have been a blip."""
+    if not _is_beyond(facts, rule):
+        return None
+    return Judgement(
+        Verdict.INCONCLUSIVE, (ReasonCode.HARM_NOT_PERSISTENT,), Action.HOLD
+    )
+
+
+def strongest(findings: Sequence[Finding]) -> Finding | None:
+    """The finding furthest beyond its threshold of those that may lead to action."""
+    firing = [f for f in findings if f.fires and f.acts]
+    return max(firing, key=lambda f: f.z / f.threshold, default=None)
+
+
+def _found(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
+    """Harm that was seen without a concurrent control."""
+    finding = strongest(facts.findings)
+    if finding is None:
+        return None
+    if leads_by_proof(facts, finding, rule):
+        reason = reason_of(facts.signal)
+    else:
+        reason = ReasonCode(finding.reason)
+    return Judgement(Verdict.REGRESSED, (reason, *_inferred(release)), Action.ROLLBACK)
+
+
+def leads_by_proof(facts: Facts, finding: Finding, rule: Rule) -> bool:
+    """Whether the proven evidence tells the story that a finding completes.
+
+    A new signature shows that a harm goes on; how large it is the failures of both
+    arms say better.
+    """
+    return finding.control == "concurrent" and _is_beyond(facts, rule)
+
+
+def _to_look_at(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
+    """Something that no rollback would mend, or that may be nobody's fault."""
+    for finding in facts.findings:
+        if finding.fires and not finding.acts:
+            reasons = (ReasonCode(finding.reason), *_inferred(release))
+            return Judgement(Verdict.INCONCLUSIVE, reasons, Action.INVESTIGATE)
+    return None
 
 
 def _nothing_seen(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
@@ -159,6 +242,16 @@ def _no_control(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
         ReasonCode.NO_COMMON_STRATUM if facts.control_windows else ReasonCode.NO_CONTROL
     )
     return Judgement(Verdict.INCONCLUSIVE, (reason, *_inferred(release)), _wait(rule))
+
+
+def _suspected(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
+    """A finding on its way to its threshold."""
+    if not any(f.acts and f.z >= f.threshold for f in facts.findings):
+        return None
+    action = Action.WATCH if release.inferred else Action.HOLD
+    return Judgement(
+        Verdict.INCONCLUSIVE, (ReasonCode.HARM_SUSPECTED, *_inferred(release)), action
+    )
 
 
 def _suspicion(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
@@ -203,6 +296,20 @@ def _thin(facts: Facts, rule: Rule) -> bool:
 def _young(facts: Facts, release: Release, rule: Rule) -> bool:
     age_ms = facts.now_ms - release.started_ms
     return age_ms < rule.hypercare.min_hours * 3_600_000
+
+
+LOOKS = (
+    _broken,
+    _nothing_seen,
+    _proven,
+    _found,
+    _passing,
+    _suspected,
+    _to_look_at,
+    _no_control,
+    _suspicion,
+    _healthy,
+)
 
 
 def _wait(rule: Rule) -> Action:

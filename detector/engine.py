@@ -23,6 +23,7 @@ from detector.intake import (
     take_deploy,
     take_telemetry,
 )
+from detector.looking import Caches, look_around
 from detector.records import LogRecord, Output, Outputs, Rejected
 from detector.releases import Stage
 from detector.rulebook import InForce, Rulebook
@@ -78,6 +79,7 @@ class Partition:
         self.dirty: set[ScopeKey] = set()
         self.gone: set[ScopeKey] = set()
         self.ids_held = 0
+        self.caches: Caches = {}
 
     def apply(self, records: Sequence[LogRecord]) -> Outputs:
         """Apply records in offset order; those below ``next_offset`` are dropped.
@@ -244,6 +246,7 @@ class Partition:
         victim = min(idle, key=lambda s: (s.watermark_ms, s.key))
         for name in list(victim.watches):
             retire(victim, name, self.rows)
+            self.caches.pop((*victim.key, name), None)
         self.ids_held -= _ids_of(victim)
         del self.scopes[victim.key]
         self.by_service[victim.service].remove(victim.key)
@@ -294,6 +297,7 @@ class Partition:
             self.ids_held -= len(window.ids)
             inforce = self.rulebook.find(*scope.key)
             prepared += prepare(scope, window, inforce, self.rows)
+            look_around(scope, window, inforce, self.caches)
             scope.closed_until_ms = max(scope.closed_until_ms, end_ms)
             closed.append((scope, end_ms))
         add_evidence(self.rows, prepared)
@@ -303,9 +307,10 @@ class Partition:
         return [scope for scope, _ in closed]
 
     def _limit_ms(self, scope: Scope) -> int:
-        """End of the last grid window whose grace is over."""
+        """End of the last grid window whose grace is over for the slowest release."""
         rule = self.rulebook.find(*scope.key).rule
-        over_ms = scope.watermark_ms - rule.grace_ms
+        wait_ms = rule.grace_ms + max(scope.holds_ms.values(), default=0)
+        over_ms = scope.watermark_ms - wait_ms
         return over_ms // scope.width_ms * scope.width_ms
 
     def _conclude(

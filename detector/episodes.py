@@ -7,20 +7,27 @@ Its recommendation keeps its id; new facts raise the revision.
 
 from __future__ import annotations
 
+from math import log
+
 from detector.assess import facts_of, release_rows
-from detector.decide import Episode, Facts, Judgement, action_against, judge
+from detector.decide import (
+    Episode,
+    Facts,
+    Judgement,
+    action_against,
+    judge,
+    leads_by_proof,
+    reason_of,
+    strongest,
+)
 from detector.events import Command
 from detector.evidence.rows import RateRatioRows
+from detector.findings import Finding
+from detector.harm import harm_of, onset_of
 from detector.history import History
 from detector.records import Outputs
 from detector.releases import Release, Stage
-from detector.report import (
-    Harm,
-    onset_of,
-    recommendation_record,
-    target_of,
-    verdict_record,
-)
+from detector.report import recommendation_record, target_of, verdict_record
 from detector.rulebook import InForce
 from detector.scope import Published, Scope, Watch
 from detector.verdicts import (
@@ -66,7 +73,8 @@ def conclude(
         _end(say, outputs)
         retire(scope, watch.release, rows)
         return
-    judgement = judge(facts, release, inforce.rule, harmed=watch.episode is not None)
+    _follow(watch.episode, facts)
+    judgement = judge(facts, release, inforce.rule, episode=watch.episode)
     if judgement.verdict is Verdict.REGRESSED:
         judgement = _in_episode(say, judgement, outputs)
     elif watch.episode is not None:
@@ -114,7 +122,7 @@ def obey(
         reason = (
             ReasonCode.WITHDRAWN_BY_COMMAND
             if state is RecommendationState.WITHDRAWN
-            else ReasonCode.ERROR_RATE_UP
+            else episode.reason
         )
         say.recommendation(
             Judgement(Verdict.REGRESSED, (reason,), episode.action), outputs
@@ -130,11 +138,14 @@ def retire(scope: Scope, name: str, rows: RateRatioRows) -> None:
 def _in_episode(say: _Voice, judgement: Judgement, outputs: Outputs) -> Judgement:
     watch, facts = say.watch, say.facts
     action = action_against(say.release, target_of(say.scope, say.release))
-    judgement = Judgement(judgement.verdict, judgement.reasons, action)
     episode = watch.episode
+    finding = episode.finding if episode else _leading_finding(say)
+    if finding is not None and _only_hold(finding, say.inforce):
+        action = Action.HOLD
+    judgement = Judgement(judgement.verdict, judgement.reasons, action)
     if episode is None:
-        watch.episode = _open_episode(say, action)
-        say.rows.reset_recovery([s.row for s in watch.series.series])
+        watch.episode = _open_episode(say, action, finding)
+        say.rows.reset_recovery(watch.rows())
         say.recommendation(judgement, outputs)
     elif episode.state in FINAL_STATES:
         return judgement
@@ -149,13 +160,48 @@ def _in_episode(say: _Voice, judgement: Judgement, outputs: Outputs) -> Judgemen
     return judgement
 
 
-def _open_episode(say: _Voice, action: Action) -> Episode:
+def _leading_finding(say: _Voice) -> Finding | None:
+    """The finding that calls for action; None where the proven evidence does."""
+    facts = say.facts
+    if facts.persistent and facts.log_e >= log(1.0 / say.inforce.rule.alpha):
+        return None
+    finding = strongest(facts.findings)
+    if finding is not None and leads_by_proof(facts, finding, say.inforce.rule):
+        return None
+    return finding
+
+
+def _only_hold(finding: Finding, inforce: InForce) -> bool:
+    """Whether the rule lets a comparison with the past do no more than hold."""
+    return finding.control == "history" and inforce.rule.without_baseline == "hold"
+
+
+def _follow(episode: Episode | None, facts: Facts) -> None:
+    """Note whether the harm of an episode without concurrent control is still seen."""
+    if episode is None or episode.finding is None:
+        return
+    kind = (episode.finding.signal, episode.finding.control)
+    for finding in facts.findings:
+        if (finding.signal, finding.control) != kind:
+            continue
+        if finding.z >= finding.threshold / 2:
+            episode.seen_ms = facts.now_ms
+        if finding.fires and finding.segment == episode.segment:
+            episode.finding = finding
+
+
+def _open_episode(say: _Voice, action: Action, finding: Finding | None) -> Episode:
     scope, watch, release = say.scope, say.watch, say.release
     start_ms = say.facts.now_ms
-    onset_ms = onset_of(watch, say.rows, release)
+    signal, onset_ms = onset_of(watch, say.rows, release)
+    segment = harm_of(scope, watch, onset_ms, None, signal).segment
+    reason = reason_of(signal)
+    if finding is not None:
+        signal, onset_ms = finding.signal, finding.onset_ms
+        segment, reason = finding.segment, ReasonCode(finding.reason)
     return Episode(
         start_ms=start_ms,
-        segment=Harm(scope, watch, onset_ms).segment,
+        segment=segment,
         id=recommendation_id(
             scope.service, scope.environment, release.name, release.component, start_ms
         ),
@@ -164,6 +210,10 @@ def _open_episode(say: _Voice, action: Action) -> Episode:
         state=RecommendationState.OPEN,
         issued_ms=start_ms,
         onset_ms=onset_ms,
+        signal=signal,
+        reason=reason,
+        finding=finding,
+        seen_ms=start_ms,
     )
 
 
@@ -198,8 +248,9 @@ def _close_episode(
 
 def _forget_evidence(watch: Watch, rows: RateRatioRows) -> None:
     """After a recovery evidence starts anew: the old harm must not fire again."""
-    rows.reset([s.row for s in watch.series.series])
-    watch.history = History()
+    rows.reset(watch.rows())
+    for track in watch.tracks.values():
+        track.history = History()
 
 
 class _Voice:

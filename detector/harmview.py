@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from detector.report import Harm
+from detector.harm import harm_of
 from detector.scope import Scope, Watch
 
 
@@ -31,9 +31,12 @@ def harm_view(scope: Scope, watch: Watch) -> HarmView | None:
     that could be shown.
     """
     episode = watch.episode
-    if episode is None or not watch.history.blocks:
+    if episode is None:
         return None
-    harm = Harm(scope, watch, episode.onset_ms, episode.segment)
+    track = watch.tracks.get(episode.signal, watch.errors)
+    if episode.finding is None and not track.history.blocks:
+        return None
+    harm = harm_of(scope, watch, episode.onset_ms, episode.segment, episode.signal)
     return HarmView(
         segment=dict(harm.segment),
         onset_ms=harm.onset_ms,

@@ -22,6 +22,9 @@ OTHER_RELEASE = "other"
 INFER_MIN_UNITS = 100.0
 INFER_MIN_SHARE = 0.01
 INFER_MIN_BASELINE_MS = 600_000
+STEPS_MAX = 128
+"""Steps of a ramp, and parts of a fleet, that are remembered of a release."""
+
 LIVE_WITHIN_MS = 900_000
 """A release counts as live before a deploy if it had usage this shortly before."""
 
@@ -35,7 +38,11 @@ class Stage(StrEnum):
 
 
 class Release(Struct):
-    """What is known about one release of a scope."""
+    """What is known about one release of a scope.
+
+    ``ramp`` holds its planned weights and ``flips`` the parts of the fleet it took
+    over, each with the time from which on it holds.
+    """
 
     name: str
     number: int
@@ -57,6 +64,9 @@ class Release(Struct):
     component: str | None = None
     change_url: str | None = None
     changes: dict[str, str] = field(default_factory=dict)
+    ramp: list[tuple[int, float]] = field(default_factory=list)
+    flips: list[tuple[int, tuple[tuple[str, str], ...]]] = field(default_factory=list)
+    fixes: tuple[str, ...] = ()
 
     @property
     def has_deploy(self) -> bool:
@@ -100,6 +110,8 @@ class Registry(Struct):
             release.inferred = False
         elif event.ts > release.ended_ms:  # else a late copy of its first start
             self._start(release, event)
+        if release.stage is Stage.CANDIDATE:
+            _note_step(release, event)
         return release
 
     def infer(self, release: Release, now_ms: int, total_units: float) -> bool:
@@ -168,6 +180,7 @@ class Registry(Struct):
         release.inferred = False
         release.ended_by = None
         release.started_ms = event.ts
+        release.ramp, release.flips = [], []
         release.live_before = tuple(r.name for r in live)
         if release.predecessor is None and live:
             release.predecessor = max(live, key=lambda r: (r.units, r.name)).name
@@ -187,6 +200,7 @@ class Registry(Struct):
         release.component = event.component or release.component
         release.change_url = event.change_url or release.change_url
         release.changes = dict(event.components) or release.changes
+        release.fixes = tuple(event.fixes) or release.fixes
 
     def _returns(self, release: Release, event: Deploy) -> bool:
         """A deploy of an older live release over a newer one is a rollback.
@@ -229,6 +243,16 @@ class Registry(Struct):
         del self.names_of[victim.number]
         self.evicted += 1
         return True
+
+
+def _note_step(release: Release, event: Deploy) -> None:
+    """Remember a step of the ramp, or the part of the fleet that was taken over."""
+    scope = tuple(sorted(event.scope.items()))
+    if scope:
+        if scope not in [known for _, known in release.flips]:
+            release.flips = sorted([*release.flips, (event.ts, scope)])[:STEPS_MAX]
+    elif event.weight is not None:
+        release.ramp = sorted({*release.ramp, (event.ts, event.weight)})[-STEPS_MAX:]
 
 
 def _dispensable(release: Release) -> tuple[bool, float, int, int]:

@@ -7,21 +7,17 @@ from math import inf, isinf, isnan, log
 
 import numpy as np
 
-from detector.assess import (
-    CONFIDENCE_ALPHA,
-    leading_series,
-    series_log_e,
-    unit_word,
-)
+from detector.ambient import ambient_ratio
+from detector.assess import CONFIDENCE_ALPHA, series_log_e, unit_word
+from detector.combine import flagged
 from detector.decide import Episode, Facts, Judgement
-from detector.evidence.confidence import ratio_interval, ratio_log_likelihood
 from detector.evidence.rows import RateRatioRows
-from detector.localise import smallest_cut
+from detector.findings import Finding
+from detector.harm import Harm, harm_of, onset_of
 from detector.outlook import gain_per_failure
 from detector.releases import Release
 from detector.rulebook import InForce
-from detector.scope import Scope, Watch
-from detector.series import Segment, segments_of
+from detector.scope import Scope, Track, Watch
 from detector.signals import errors
 from detector.verdicts import (
     Arm,
@@ -39,69 +35,17 @@ from detector.wording import (
     verdict_sentence,
 )
 
+CONTROL_WORDS = {
+    "history": ("its own past",),
+    "regions": ("the other regions, each beside its own past",),
+    "plan": ("the plan of the rollout",),
+    "cohort": ("sessions of the same age on the other releases",),
+}
 LIVE_STATES = (RecommendationState.OPEN, RecommendationState.ACKNOWLEDGED)
 EVIDENCE_MOST = 5
 TOP_SIGNATURES = 3
 EXPIRES_AFTER_MS = 600_000
 """A recommendation is good for ten minutes; an open one is issued anew in time."""
-
-
-class Harm:
-    """Size and place of a harm since its onset, read from the history.
-
-    Attributes
-    ----------
-    segment : Segment
-        Smallest cut with a clean complement, () for everywhere.
-    counts : tuple of float
-        (units candidate, bad candidate, units control, bad control) inside it.
-    ratio : tuple of float
-        Low, best and high rate ratio inside it.
-    excess : float
-        Bad units of the candidate beyond what the control's rate predicts.
-    """
-
-    def __init__(
-        self, scope: Scope, watch: Watch, onset_ms: int, segment: Segment | None = None
-    ) -> None:
-        counts = watch.history.since(onset_ms)
-        keys = scope.strata.key_of()
-        attrs = scope.strata.attrs
-        self.onset_ms = onset_ms
-        self.segment = smallest_cut(attrs, keys, counts) if segment is None else segment
-        inside = [
-            c
-            for s, c in sorted(counts.items())
-            if self.segment in segments_of(attrs, keys.get(s, ()))
-        ]
-        if not inside:  # other strata are in force than when the episode began
-            self.segment = ()
-            inside = [c for _, c in sorted(counts.items())]
-        columns = np.array(inside).reshape(-1, 4).T
-        total = columns.sum(axis=1)
-        self.counts = (
-            float(total[0]),
-            float(total[1]),
-            float(total[2]),
-            float(total[3]),
-        )
-        likelihood = ratio_log_likelihood(
-            columns[1], columns[3], columns[0], columns[2]
-        ).sum(axis=0, keepdims=True)
-        low, point, high = ratio_interval(likelihood, CONFIDENCE_ALPHA)[0].tolist()
-        self.ratio = (low, point, high)
-        both = (columns[0] > 0) & (columns[2] > 0)
-        expected = columns[0] * columns[3] / np.where(both, columns[2], 1.0)
-        self.excess = float(np.where(both, columns[1] - expected, 0.0).sum())
-
-
-def onset_of(watch: Watch, rows: RateRatioRows, release: Release) -> int:
-    """Estimated start of the harm: of the run of the leading series."""
-    if not watch.series.series:
-        return release.started_ms
-    lead = leading_series(watch, series_log_e(watch, rows))
-    onset = int(rows.onset_ms([watch.series.series[lead].row])[0])
-    return onset if onset >= 0 else release.started_ms
 
 
 def verdict_record(
@@ -117,9 +61,11 @@ def verdict_record(
     offset: int,
 ) -> VerdictRecord:
     """Everything a reader needs to believe or doubt the verdict."""
-    onset = watch.episode.onset_ms if watch.episode else onset_of(watch, rows, release)
-    harm = Harm(scope, watch, onset)
-    names = control_names(scope, watch)
+    if watch.episode:
+        signal, onset = watch.episode.signal, watch.episode.onset_ms
+    else:
+        signal, onset = onset_of(watch, rows, release)
+    harm = harm_of(scope, watch, onset, None, signal)
     regressed = watch.episode is not None
     sentence = (
         _sentence_of_harm(scope, watch, release, harm, judgement)
@@ -146,11 +92,12 @@ def verdict_record(
         decided_at=decided_at,
         window_end=facts.now_ms,
         log_e=_short(facts.log_e),
-        evidence=_evidence(watch, release, rows, names),
+        evidence=_evidence(scope, watch, release, rows, inforce.rule.alpha),
         affected_units=_short(harm.counts[0]) if regressed else 0.0,
         excess_bad_units=_short(max(0.0, harm.excess)) if regressed else 0.0,
         onset_ms=onset if regressed else None,
         top_signatures=_top_signatures(scope, watch, release),
+        ambient_ratio=ambient_ratio(scope, release, facts.now_ms),
         competing_releases=tuple(r.name for r in others),
         competing_changes=dict(release.changes),
         change_needs=_change_needs(facts, inforce),
@@ -177,7 +124,7 @@ def recommendation_record(
     offset: int,
 ) -> RecommendationRecord:
     """One revision of the episode's recommendation."""
-    harm = Harm(scope, watch, episode.onset_ms, episode.segment)
+    harm = harm_of(scope, watch, episode.onset_ms, episode.segment, episode.signal)
     shown = Judgement(judgement.verdict, judgement.reasons, episode.action)
     return RecommendationRecord(
         id=episode.id,
@@ -197,7 +144,7 @@ def recommendation_record(
         segment=dict(episode.segment) or None,
         log_e=_short(facts.log_e),
         rate_ratio=_finite(harm.ratio),
-        expected_effect=_expected_effect(watch, harm),
+        expected_effect=_expected_effect(harm),
         sentence=(
             _sentence_of_harm(scope, watch, release, harm, shown)
             if episode.state in LIVE_STATES
@@ -221,21 +168,25 @@ def target_of(scope: Scope, release: Release) -> str | None:
     return None if watch is not None and watch.episode is not None else name
 
 
-def control_names(scope: Scope, watch: Watch) -> tuple[str, ...]:
+def control_names(scope: Scope, track: Track) -> tuple[str, ...]:
     """Names of the releases that the candidate was last compared with."""
     names = scope.registry.names_of
-    return tuple(names[n] for n in watch.control if n in names)
+    return tuple(names[n] for n in track.control if n in names)
 
 
 def _sentence_of_harm(
     scope: Scope, watch: Watch, release: Release, harm: Harm, judgement: Judgement
 ) -> str:
     units, bad = harm.counts[0], harm.counts[1]
+    track = watch.tracks.get(harm.signal, watch.errors)
     return harm_sentence(
         service=scope.service,
         release=release.name,
-        controls=control_names(scope, watch) or ("its control",),
-        unit=unit_word(watch),
+        signal=harm.signal,
+        controls=CONTROL_WORDS.get(harm.control)
+        or control_names(scope, track)
+        or ("its control",),
+        unit=harm.unit,
         segment=harm.segment,
         ratio=harm.ratio,
         onset_ms=harm.onset_ms,
@@ -248,35 +199,68 @@ def _sentence_of_harm(
 
 
 def _evidence(
-    watch: Watch, release: Release, rows: RateRatioRows, names: tuple[str, ...]
+    scope: Scope, watch: Watch, release: Release, rows: RateRatioRows, alpha: float
 ) -> tuple[SignalEvidence, ...]:
+    """Each signal beside its control, then what other procedures have found."""
+    found: list[SignalEvidence] = []
+    for track in watch.tracks.values():
+        found += _track_evidence(scope, track, release, rows, alpha)
+    strongest = sorted(watch.findings, key=lambda f: (-f.z / f.threshold, f.segment))
+    found += [_finding_evidence(f, release) for f in strongest[:EVIDENCE_MOST]]
+    return tuple(found)
+
+
+def _track_evidence(
+    scope: Scope, track: Track, release: Release, rows: RateRatioRows, alpha: float
+) -> list[SignalEvidence]:
     """The whole first, then the segments with the most evidence."""
-    if not watch.series.series:
-        return ()
-    log_e = series_log_e(watch, rows)
+    if not track.series.series:
+        return []
+    names = control_names(scope, track)
+    log_e = series_log_e(track, rows)
+    found = flagged(log_e, alpha)
     order = [0, *(int(i) for i in np.argsort(-log_e, kind="stable") if i != 0)]
-    chosen = [watch.series.series[i] for i in order[:EVIDENCE_MOST]]
+    chosen = [track.series.series[i] for i in order[:EVIDENCE_MOST]]
     positions = [s.row for s in chosen]
     ratios = rows.confidence(positions, CONFIDENCE_ALPHA).tolist()
     onsets = rows.onset_ms(positions).tolist()
     totals = rows.totals[positions].tolist()
-    return tuple(
+    return [
         SignalEvidence(
-            signal=errors.NAME,
+            signal=track.signal,
             segment=dict(series.segment) or None,
-            unit=unit_word(watch),
+            unit=unit_word(track),
             candidate=_arm((release.name,), total[1], total[0]),
             control_arm=_arm(names, total[3], total[2]),
             rate_ratio=_finite(ratio),
             log_e=_short(float(log_e[i])),
-            margin=watch.margin,
+            margin=track.margin,
             control="concurrent",
             guarantee=errors.GUARANTEE,
             onset_ms=onset if onset >= 0 else None,
+            flagged=bool(found[i]),
         )
         for i, series, ratio, onset, total in zip(
             order, chosen, ratios, onsets, totals, strict=False
         )
+    ]
+
+
+def _finding_evidence(finding: Finding, release: Release) -> SignalEvidence:
+    units, bad, units_control, bad_control = finding.counts
+    return SignalEvidence(
+        signal=finding.signal,
+        segment=dict(finding.segment) or None,
+        unit=finding.unit,
+        candidate=_arm((release.name,), units, bad),
+        control_arm=_arm((), units_control, bad_control),
+        rate_ratio=_finite(finding.ratio),
+        log_e=_short(finding.log_e),
+        margin=finding.margin,
+        control=finding.control,
+        guarantee=finding.guarantee,
+        onset_ms=finding.onset_ms,
+        flagged=finding.fires,
     )
 
 
@@ -289,17 +273,19 @@ def _top_signatures(
     scope: Scope, watch: Watch, release: Release
 ) -> tuple[TopSignature, ...]:
     """Signatures with the largest excess over the control since the deploy."""
-    exposure = watch.units_control or 1.0
-    share = watch.units_candidate / exposure
+    track = watch.errors
+    exposure = track.units_control or 1.0
+    share = track.units_candidate / exposure
     found = []
-    for name, entry in scope.signatures.items():
-        before = watch.signatures_before.get(name, {})
-        own = entry.counts.get(release.number, 0.0) - before.get(release.number, 0.0)
+    before = _units_before(watch)
+    for number, entry in scope.catalogue.entries.items():
+        own = entry.counts.get(release.number, 0.0)
         other = sum(
-            entry.counts.get(n, 0.0) - before.get(n, 0.0) for n in watch.control
+            entry.counts.get(n, 0.0) - before.get((number, n), 0.0)
+            for n in track.control
         )
         if own > 0:
-            found.append((own - share * other, name, own, other, entry.url))
+            found.append((own - share * other, entry.name, own, other, entry.url))
     found.sort(key=lambda f: (-f[0], f[1]))
     return tuple(
         TopSignature(name, _short(own), _short(other), url)
@@ -307,11 +293,19 @@ def _top_signatures(
     )
 
 
-def _expected_effect(watch: Watch, harm: Harm) -> str:
+def _units_before(watch: Watch) -> dict[tuple[int, int], float]:
+    """Units hit before the watch, by signature and release."""
+    total: dict[tuple[int, int], float] = {}
+    for (number, release, _), units in watch.novelty.units.items():
+        total[number, release] = total.get((number, release), 0.0) + units
+    return total
+
+
+def _expected_effect(harm: Harm) -> str:
     if harm.counts[1] <= 0:
         return "none known"
     share = max(0.0, harm.excess) / harm.counts[1]
-    return f"about {share:.0%} of its failed {unit_word(watch)}s would not have failed"
+    return f"about {share:.0%} of its failed {harm.unit}s would not have failed"
 
 
 def _change_needs(facts: Facts, inforce: InForce) -> str:

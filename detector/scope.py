@@ -11,12 +11,20 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
+from detector.catalogue import Catalogue, Novelty
 from detector.decide import Episode
+from detector.evidence.plan import PlanPast
+from detector.findings import Finding
 from detector.history import History
+from detector.latencystate import LatencyState
+from detector.ledger import Ledger
+from detector.maturity import Maturity
 from detector.releases import Registry
 from detector.series import SeriesSet, Strata
+from detector.signals.errors import Hits
+from detector.signals.telemetry import Health
 from detector.verdicts import Action, ReasonCode, Verdict
-from detector.windows import OpenWindow, SeenBad, Signature
+from detector.windows import OpenWindow, SeenBad
 
 
 class ScopeKey(NamedTuple):
@@ -34,11 +42,16 @@ class Published(Struct, frozen=True):
     action: Action
 
 
-class Watch(Struct):
-    """One release under judgement: its series, history and decision state."""
+class Track(Struct):
+    """One signal of one release beside its concurrent control.
 
-    release: str
+    ``share`` is the part of the release's evidence that the signal may carry, fixed
+    before its data.
+    """
+
+    signal: str
     margin: float
+    share: float
     series: SeriesSet = field(default_factory=SeriesSet)
     history: History = field(default_factory=History)
     way: str = "session"
@@ -47,15 +60,40 @@ class Watch(Struct):
     bad_candidate: float = 0.0
     units_control: float = 0.0
     bad_control: float = 0.0
-    last_usage_ms: int = -1
     joint_windows: int = 0
+    hits: Hits = field(default_factory=Hits)
+
+
+class Watch(Struct):
+    """One release under judgement: its signals, findings and decision state.
+
+    ``control_lost_ms`` is since when no concurrent control is left, -1 while there
+    is one (``alone_since_ms``: not yet for long enough to say so); ``findings`` are
+    those of the newest closed window.
+    """
+
+    release: str
+    tracks: dict[str, Track] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    novelty: Novelty = field(default_factory=Novelty)
+    control_lost_ms: int = -1
+    alone_since_ms: int = -1
+    last_usage_ms: int = -1
     control_windows: int = 0
     errors_only_windows: int = 0
     errors_only_lines: int = 0
     mismatched_windows: int = 0
     episode: Episode | None = None
     published: Published | None = None
-    signatures_before: dict[str, dict[int, float]] = field(default_factory=dict)
+
+    @property
+    def errors(self) -> Track:
+        """The signal that every release has."""
+        return self.tracks["errors"]
+
+    def rows(self) -> list[int]:
+        """Rows of all series of all signals, in order."""
+        return [s.row for track in self.tracks.values() for s in track.series.series]
 
 
 class Scope(Struct):
@@ -72,10 +110,20 @@ class Scope(Struct):
     registry: Registry = field(default_factory=Registry)
     strata: Strata = field(default_factory=Strata)
     watches: dict[str, Watch] = field(default_factory=dict)
-    signatures: dict[str, Signature] = field(default_factory=dict)
+    ledger: Ledger = field(default_factory=Ledger)
+    health: dict[int, Health] = field(default_factory=dict)
+    holds_ms: dict[int, int] = field(default_factory=dict)
+    plan_past: PlanPast = field(default_factory=PlanPast)
+    sampled: bool = False
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    latency: LatencyState = field(default_factory=LatencyState)
+    steps: list[str] = field(default_factory=list)
+    maturity: Maturity = field(default_factory=Maturity)
+    named_slow: bool = False
     error_rates: dict[int, float] = field(default_factory=dict)
     last_event_ms: dict[str, int] = field(default_factory=dict)
     units_total: float = 0.0
+    evicted: int = 0
     late: int = 0
     duplicates: int = 0
     future: int = 0

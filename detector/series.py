@@ -19,6 +19,16 @@ GROUP_WEIGHTS = (0.5, 0.25, 0.25)
 RESERVE = 0.1
 """Share of a group's weight kept for values that appear after the start."""
 
+STRATA_MAX = 512
+"""Combinations of values kept apart; further ones are counted as ``other``."""
+
+CHOSEN_MAX = 3
+CHOSEN_VALUES_MAX = 48
+"""Attributes and values taken up where the rule names none."""
+
+PREFERRED = ("os", "region", "route", "app_version", "platform", "browser", "zone")
+"""Whose difference most often hides a regression, or looks like one."""
+
 MISSING = ""
 OTHER_VALUE = "other"
 
@@ -34,6 +44,7 @@ class Strata(Struct):
     numbers: dict[tuple[str, ...], int] = field(default_factory=dict)
     next_number: int = 0
     overflow: int = 0
+    unfit: list[str] = field(default_factory=list)
 
     def number(
         self, attrs: dict[str, str], limits: tuple[tuple[str, int], ...], release: str
@@ -52,9 +63,41 @@ class Strata(Struct):
         )
         found = self.numbers.get(key)
         if found is None:
+            if len(self.numbers) >= STRATA_MAX:
+                self.overflow += 1
+                key = tuple(OTHER_VALUE for _ in key)
+                if key in self.numbers:
+                    return self.numbers[key]
             found = self.numbers[key] = self.next_number
             self.next_number += 1
         return found
+
+    def choose(self, attrs: dict[str, str], release: str) -> None:
+        """Take up attributes that usage carries, three at most, first seen first.
+
+        For a rule that names none. One with more values than segments can be made
+        of (an id, a host) is dropped for good and makes room for the next.
+        """
+        for name, seen in zip(self.attrs, self.values, strict=True):
+            if len(seen) >= CHOSEN_VALUES_MAX:
+                self.unfit.append(name)
+                self._restart(tuple(a for a in self.attrs if a != name))
+        if len(self.attrs) >= CHOSEN_MAX or attrs.keys() <= set(self.attrs):
+            return
+        fresh = [
+            name
+            for name in attrs
+            if name not in self.attrs
+            and name not in self.unfit
+            and _value_of(attrs, name, release) != MISSING
+        ]
+        fresh.sort(key=lambda name: (_rank(name), name))
+        for name in fresh[: CHOSEN_MAX - len(self.attrs)]:
+            self._extend(name)
+
+    def chosen(self) -> tuple[tuple[str, int], ...]:
+        """The attributes taken up, as the limits of a rule."""
+        return tuple((name, CHOSEN_VALUES_MAX) for name in self.attrs)
 
     def varied(self) -> set[str]:
         """Attributes with more than one value: only those make segments."""
@@ -75,6 +118,12 @@ class Strata(Struct):
         self.values = [[] for _ in names]
         self.numbers = {}
 
+    def _extend(self, name: str) -> None:
+        """One attribute more: what was seen without it keeps its number."""
+        self.attrs = (*self.attrs, name)
+        self.values.append([])
+        self.numbers = {(*key, MISSING): n for key, n in self.numbers.items()}
+
     def _value(self, index: int, value: str, most: int) -> str:
         if value == MISSING:
             return MISSING
@@ -86,6 +135,10 @@ class Strata(Struct):
             return OTHER_VALUE
         known.append(value)
         return value
+
+
+def _rank(name: str) -> int:
+    return PREFERRED.index(name) if name in PREFERRED else len(PREFERRED)
 
 
 def _value_of(attrs: dict[str, str], name: str, release: str) -> str:

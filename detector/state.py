@@ -154,7 +154,12 @@ def _place_rows(
     scope: Scope, name: str, rows: Mapping[str, bytes], table: RateRatioRows
 ) -> None:
     """Put the rows back, wherever there is room, and tell the series where."""
-    series = [s for watch in scope.watches.values() for s in watch.series.series]
+    series = [
+        one
+        for watch in scope.watches.values()
+        for track in watch.tracks.values()
+        for one in track.series.series
+    ]
     if rows.keys() != COLUMNS.keys():
         wrong = ", ".join(sorted(rows.keys() ^ COLUMNS.keys()))
         raise StateError(f"block {name}: columns {wrong} are unknown or missing")
@@ -171,7 +176,7 @@ def _place_rows(
 
 
 def _row_numbers(scope: Scope) -> list[int]:
-    return [s.row for watch in scope.watches.values() for s in watch.series.series]
+    return [row for watch in scope.watches.values() for row in watch.rows()]
 
 
 def _read(blocks: Mapping[str, bytes], name: str, kind: type[Block]) -> Block:

@@ -54,6 +54,13 @@ class ReasonCode(StrEnum):
     """Why the verdict is what it is. Every verdict carries at least one."""
 
     ERROR_RATE_UP = "error_rate_up"
+    LATENCY_UP = "latency_up"
+    USAGE_DOWN = "usage_down"
+    STEPS_DOWN = "steps_down"
+    NEW_SIGNATURE = "new_signature"
+    FEEDBACK_WORSE = "feedback_worse"
+    UNUSUAL_CLIENT = "unusual_client"
+    SAMPLE_RATIO_OFF = "sample_ratio_off"
     HARM_SUSPECTED = "harm_suspected"
     HARM_NOT_PERSISTENT = "harm_not_persistent"
     RECOVERED = "recovered"
@@ -62,6 +69,8 @@ class ReasonCode(StrEnum):
     WARMING_UP = "warming_up"
     THIN_TRAFFIC = "thin_traffic"
     NO_CONTROL = "no_control"
+    NO_HISTORY = "no_history"
+    PAST_ONLY = "past_only"
     NO_COMMON_STRATUM = "no_common_stratum"
     NO_USAGE = "no_usage"
     WENT_SILENT = "went_silent"
@@ -82,7 +91,11 @@ class Arm(Struct, frozen=True):
 
 
 class SignalEvidence(Struct, frozen=True):
-    """What one signal says about one segment of one release."""
+    """What one signal says about one segment of one release.
+
+    ``flagged``: found among the release's series at a false discovery rate of alpha,
+    or beyond its own threshold where the guarantee is empirical.
+    """
 
     signal: str
     segment: dict[str, str] | None
@@ -95,6 +108,7 @@ class SignalEvidence(Struct, frozen=True):
     control: str
     guarantee: str
     onset_ms: int | None
+    flagged: bool = False
 
 
 class TopSignature(Struct, frozen=True):
@@ -126,6 +140,7 @@ class VerdictRecord(Struct, frozen=True):
     excess_bad_units: float
     onset_ms: int | None
     top_signatures: tuple[TopSignature, ...]
+    ambient_ratio: float | None
     competing_releases: tuple[str, ...]
     competing_changes: dict[str, str]
     change_needs: str

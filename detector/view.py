@@ -25,8 +25,7 @@ from detector.outlook import gain_per_failure
 from detector.releases import Release, Stage
 from detector.report import control_names, target_of
 from detector.rulefile import Rule
-from detector.scope import Scope, Watch
-from detector.signals import errors
+from detector.scope import Scope, Track, Watch
 from detector.verdicts import Action, ReasonCode, RecommendationState, Verdict
 
 PAGING = ("critical", "high")
@@ -183,10 +182,13 @@ def release_views(partition: Partition) -> list[ReleaseView]:
         for scope in partition.scopes.values()
         for watch in scope.watches.values()
     ]
-    readings = _read([w for _, w in watched], partition.rows)
+    tracks = [t for _, w in watched for t in w.tracks.values()]
+    readings = iter(_read(tracks, partition.rows))
     views = [
-        _release_view(partition, scope, watch, reading)
-        for (scope, watch), reading in zip(watched, readings, strict=True)
+        _release_view(
+            partition, scope, w, [(t, next(readings)) for t in w.tracks.values()]
+        )
+        for scope, w in watched
     ]
     return sorted(
         views, key=lambda v: (v.service, v.environment, v.started_ms, v.release)
@@ -202,35 +204,39 @@ def severity_of(criticality: str, action: Action) -> str:
     return "page" if pages else "ticket"
 
 
-def eta_s(reading: Reading, margin: float, alpha: float) -> float | None:
+def eta_s(
+    reading: Reading, margin: float, alpha: float, share: float = 1.0
+) -> float | None:
     """Seconds of event time until log(1/alpha), None if it is not on the way there.
+
+    ``share`` is the part of the release's evidence that the signal may carry.
 
     Expected growth of log evidence per failed unit (``gain_per_failure``) times
     failed units per second: a little early, because some of the stakes are lost.
     """
-    need = log(1.0 / alpha) - reading.log_e
+    need = log(1.0 / (alpha * share)) - reading.log_e
     if need <= 0:
         return 0.0
     total = reading.units + reading.units_control
     failures = reading.bad + reading.bad_control
-    share = reading.units / total if total > 0 else 0.0
+    part = reading.units / total if total > 0 else 0.0
     ratio, seconds = reading.ratio[1], reading.watched_ms / 1000
-    usable = 0.0 < share < 1.0 and margin < ratio < inf and failures > 0
+    usable = 0.0 < part < 1.0 and margin < ratio < inf and failures > 0
     if not usable or seconds <= 0:
         return None
-    gain = gain_per_failure(share, margin, ratio)
+    gain = gain_per_failure(part, margin, ratio)
     return need * seconds / (gain * failures) if gain > 0 else None
 
 
-def _read(watches: list[Watch], rows: RateRatioRows) -> list[Reading]:
-    """Read the rows of all watches in one go: one numpy call per quantity."""
-    judged = [w for w in watches if w.series.series]
+def _read(tracks: list[Track], rows: RateRatioRows) -> list[Reading]:
+    """Read the rows of all signals in one go: one numpy call per quantity."""
+    judged = [t for t in tracks if t.series.series]
     if not judged:
-        return [NOTHING] * len(watches)
-    every = [s.row for w in judged for s in w.series.series]
-    whole = np.array([w.series.series[0].row for w in judged])
-    sizes = np.array([len(w.series.series) for w in judged])
-    weights = np.array([s.weight for w in judged for s in w.series.series])
+        return [NOTHING] * len(tracks)
+    every = [s.row for t in judged for s in t.series.series]
+    whole = np.array([t.series.series[0].row for t in judged])
+    sizes = np.array([len(t.series.series) for t in judged])
+    weights = np.array([s.weight for t in judged for s in t.series.series])
     evidence = _release_log_e(rows.log_evidence(every), weights, sizes).tolist()
     ratios = rows.confidence(whole, CONFIDENCE_ALPHA).tolist()
     totals = rows.totals[whole][:, :4].tolist()
@@ -242,7 +248,7 @@ def _read(watches: list[Watch], rows: RateRatioRows) -> list[Reading]:
             evidence, ratios, totals, spans, strict=True
         )
     )
-    return [next(found) if w.series.series else NOTHING for w in watches]
+    return [next(found) if t.series.series else NOTHING for t in tracks]
 
 
 def _release_log_e(log_e: Floats, weights: Floats, sizes: Ints) -> Floats:
@@ -255,12 +261,16 @@ def _release_log_e(log_e: Floats, weights: Floats, sizes: Ints) -> Floats:
 
 
 def _release_view(
-    partition: Partition, scope: Scope, watch: Watch, reading: Reading
+    partition: Partition,
+    scope: Scope,
+    watch: Watch,
+    readings: list[tuple[Track, Reading]],
 ) -> ReleaseView:
     release = scope.registry.releases[watch.release]
     rule = partition.rulebook.find(scope.service, scope.environment).rule
     said = watch.published
     harm = harm_view(scope, watch)
+    etas = [eta_s(each, t.margin, rule.alpha, t.share) for t, each in readings]
     return ReleaseView(
         service=scope.service,
         environment=scope.environment,
@@ -279,21 +289,21 @@ def _release_view(
         condition="frozen" if scope.frozen else None,
         action=said.action if said else None,
         recommendation=_recommendation(scope, watch, release, rule),
-        signals=(_signal(watch, reading),),
+        signals=tuple(_signal(track, reading) for track, reading in readings),
         excess_units=harm.excess_units if harm else 0.0,
-        eta_s=eta_s(reading, watch.margin, rule.alpha),
+        eta_s=min((e for e in etas if e is not None), default=None),
         harm=harm,
     )
 
 
-def _signal(watch: Watch, reading: Reading) -> SignalView:
+def _signal(track: Track, reading: Reading) -> SignalView:
     return SignalView(
-        signal=errors.NAME,
-        unit=unit_word(watch),
-        units=watch.units_candidate,
-        bad=watch.bad_candidate,
-        units_control=watch.units_control,
-        bad_control=watch.bad_control,
+        signal=track.signal,
+        unit=unit_word(track),
+        units=track.units_candidate,
+        bad=track.bad_candidate,
+        units_control=track.units_control,
+        bad_control=track.bad_control,
         rate_ratio=reading.ratio,
         log_e=reading.log_e,
     )
@@ -323,7 +333,7 @@ def _recommendation(
 
 def _baseline(scope: Scope, watch: Watch, release: Release) -> str:
     """The predecessor while it is (or will be) the control, else who is."""
-    names = control_names(scope, watch)
+    names = control_names(scope, watch.errors)
     if release.predecessor and (not names or release.predecessor in names):
         return release.predecessor
     return ",".join(names)

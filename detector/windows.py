@@ -8,20 +8,26 @@ de-duplicated over the UTC hour, requests by their trace.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from msgspec import Struct, field
 
+from detector.catalogue import Hits
+from detector.durations import Durations
 from detector.events import Error, Outcome, Usage
+from detector.funnel import Steps
 from detector.identity import id64
 from detector.sketch import estimate, merge_sketches
 from detector.sketchimage import sketch_image
+from detector.voices import Voices
 
 FAILED_OUTCOMES: tuple[Outcome, ...] = ("server_error", "timeout")
 """Outcomes that are the service's fault. A client_error or a cancellation is
 the caller's: counting them would hand the verdict to scanners."""
 
 COUNTED_SEVERITIES = ("error", "fatal")
-SIGNATURES_MAX = 50
-OTHER = "other"
 
 
 class Tally(Struct, array_like=True):
@@ -58,7 +64,10 @@ class Cell(Struct, array_like=True):
     bad_sketch: bytes | None = None
     sketch_tally: Tally = field(default_factory=Tally)
     users: Tally = field(default_factory=Tally)
-    senders: set[int] = field(default_factory=set)
+    usage_senders: set[int] = field(default_factory=set)
+    error_senders: set[int] = field(default_factory=set)
+    signatures: dict[int, Hits] = field(default_factory=dict)
+    voices: Voices | None = None
 
     def absorb(self, other: Cell) -> None:
         """Add the counts of the same release and stratum in a narrower window."""
@@ -70,12 +79,23 @@ class Cell(Struct, array_like=True):
             mine.bad += theirs.bad
             mine.usage_lines += theirs.usage_lines
             mine.error_lines += theirs.error_lines
-        for name in ("bad_traces", "session_ids", "user_ids", "senders"):
+        for name in (
+            "bad_traces",
+            "session_ids",
+            "user_ids",
+            "usage_senders",
+            "error_senders",
+        ):
             getattr(self, name).update(getattr(other, name))
         if other.sketch is not None:
             self.sketch = merge_sketches(self.sketch, other.sketch)
         if other.bad_sketch is not None:
             self.bad_sketch = merge_sketches(self.bad_sketch, other.bad_sketch)
+        for number, hits in other.signatures.items():
+            self.signatures.setdefault(number, Hits()).absorb(hits)
+        if other.voices is not None:
+            self.voices = self.voices or Voices()
+            self.voices.absorb(other.voices)
 
 
 ADDITIVE = (
@@ -98,19 +118,18 @@ TALLIES = (
 )
 
 
-class Signature(Struct, array_like=True):
-    """How often a signature was seen per release, and a sample to look at."""
-
-    counts: dict[int, float] = field(default_factory=dict)
-    url: str | None = None
-
-
 class OpenWindow(Struct, array_like=True):
-    """Everything counted for one scope in ``[end - width, end)``."""
+    """Everything counted for one scope in ``[end - width, end)``.
+
+    ``durations`` and ``steps`` have keys of their own: their records often carry
+    fewer attributes than usage does.
+    """
 
     end_ms: int
     ids: set[int] = field(default_factory=set)
     cells: dict[tuple[int, int], Cell] = field(default_factory=dict)
+    durations: dict[tuple[int, int], Durations] = field(default_factory=dict)
+    steps: dict[tuple[int, int], Steps] = field(default_factory=dict)
 
     def cell(self, release: int, stratum: int) -> Cell:
         """The cell of a release and stratum, made on first use."""
@@ -144,10 +163,21 @@ class SeenBad(Struct, array_like=True):
             del self.hours[old]
 
 
-def add_usage(cell: Cell, event: Usage, release: int, seen: SeenBad, hour: int) -> None:
-    """Count a usage record, single or aggregated, into its cell."""
+def add_usage(
+    cell: Cell,
+    event: Usage,
+    release: int,
+    seen: SeenBad,
+    hour: int,
+    failures: Sequence[tuple[int, float]] = (),
+) -> None:
+    """Count a usage record, single or aggregated, into its cell.
+
+    ``failures`` are its failed outcomes, as (signature number, count).
+    """
     count = _count(event)
-    failed = _failed_outcomes(event, count)
+    failed = math.fsum(n for _, n in failures)
+    before = (cell.session_tally.bad, cell.user_tally.bad)
     cell.usage_lines += 1
     cell.seen_units += count
     cell.weighted_units += count / event.sample_rate
@@ -168,22 +198,34 @@ def add_usage(cell: Cell, event: Usage, release: int, seen: SeenBad, hour: int) 
         cell.user_tally.usage_lines += 1
         if failed:
             _bad_unit(cell.user_tally, f"u{event.user}", release, seen, hour)
+    cell.usage_senders.add(id64(event.sender or ""))
     if event.users is not None:
         cell.users.units += event.users
         cell.users.usage_lines += 1
-        cell.senders.add(id64(event.sender or ""))
     if event.users_sketch is not None:
         raw = sketch_image(event.users_sketch)
         if raw is not None:
             cell.sketch = merge_sketches(cell.sketch, raw)
             cell.sketch_tally.usage_lines += 1
+    if event.trace_id is None:  # else its error event brings a better signature
+        for number, times in failures:
+            cell.signatures.setdefault(number, Hits()).take(
+                times,
+                sessions=times if event.unit == "session" else 0.0,
+                session_first=cell.session_tally.bad - before[0],
+                user_first=cell.user_tally.bad - before[1],
+            )
 
 
-def add_error(cell: Cell, event: Error, release: int, seen: SeenBad, hour: int) -> None:
+def add_error(
+    cell: Cell, event: Error, release: int, seen: SeenBad, hour: int, signature: int
+) -> None:
     """Count an error record, single or aggregated, into its cell."""
     if event.severity not in COUNTED_SEVERITIES:
         return
     count = _count(event)
+    before = (cell.session_tally.bad, cell.user_tally.bad)
+    sketch = None
     cell.error_lines += 1
     cell.seen_bad += count
     cell.weighted_bad += count / event.sample_rate
@@ -200,15 +242,23 @@ def add_error(cell: Cell, event: Error, release: int, seen: SeenBad, hour: int) 
     if event.user is not None:
         _bad_unit(cell.user_tally, f"u{event.user}", release, seen, hour)
         cell.user_tally.error_lines += 1
+    cell.error_senders.add(id64(event.sender or ""))
     if event.users is not None:
         cell.users.bad += event.users
         cell.users.error_lines += 1
-        cell.senders.add(id64(event.sender or ""))
     if event.users_sketch is not None:
-        raw = sketch_image(event.users_sketch)
-        if raw is not None:
-            cell.bad_sketch = merge_sketches(cell.bad_sketch, raw)
+        sketch = sketch_image(event.users_sketch)
+        if sketch is not None:
+            cell.bad_sketch = merge_sketches(cell.bad_sketch, sketch)
             cell.sketch_tally.error_lines += 1
+    cell.signatures.setdefault(signature, Hits()).take(
+        count,
+        sessions=float(event.sessions or 0),
+        users=float(event.users or 0),
+        session_first=cell.session_tally.bad - before[0],
+        user_first=cell.user_tally.bad - before[1],
+        sketch=sketch,
+    )
 
 
 def _count(event: Usage | Error) -> float:
@@ -222,10 +272,15 @@ def _count(event: Usage | Error) -> float:
     return float(event.sessions or event.users or 0)
 
 
-def _failed_outcomes(event: Usage, count: float) -> float:
+def failed_outcomes(event: Usage) -> dict[Outcome, float]:
+    """How often the service failed, by outcome."""
     if event.outcomes is not None:
-        return float(sum(event.outcomes.get(word, 0) for word in FAILED_OUTCOMES))
-    return count if event.outcome in FAILED_OUTCOMES else 0.0
+        found = {word: float(event.outcomes.get(word, 0)) for word in FAILED_OUTCOMES}
+    elif event.outcome in FAILED_OUTCOMES:
+        found = {event.outcome: _count(event)}
+    else:
+        return {}
+    return {word: count for word, count in found.items() if count}
 
 
 def _add_outcome(cell: Cell, event: Usage, failed: float) -> None:
@@ -243,7 +298,7 @@ def _bad_unit(tally: Tally, unit: str, release: int, seen: SeenBad, hour: int) -
         tally.bad += 1.0
 
 
-class Arm(Struct, array_like=True):
+class Arm(NamedTuple):
     """Units at risk and failed ones of one arm, by every usable way of counting."""
 
     usable: tuple[bool, ...]
@@ -280,7 +335,7 @@ def read_cell(cell: Cell) -> Arm:
             True,
         ),
         (cell.user_tally, float(len(cell.user_ids)), cell.user_tally.bad, True),
-        (cell.users, cell.users.units, cell.users.bad, len(cell.senders) <= 1),
+        (cell.users, cell.users.units, cell.users.bad, _single_sender(cell)),
     )
     usable = tuple(
         ok
@@ -298,18 +353,33 @@ def read_cell(cell: Cell) -> Arm:
     )
 
 
+def _single_sender(cell: Cell) -> bool:
+    """Whether distinct users of the lines may be added: those of one sender."""
+    return len(cell.usage_senders | cell.error_senders) <= 1
+
+
 def kept_errors(cell: Cell) -> float | None:
     """Share of the error records that survived sampling, None without any."""
     return cell.seen_bad / cell.weighted_bad if cell.weighted_bad else None
 
 
-def note_signature(
-    table: dict[str, Signature], name: str, release: int, count: float, url: str | None
-) -> None:
-    """Count a signature; the table holds the first ``SIGNATURES_MAX`` names."""
-    if name not in table and len(table) >= SIGNATURES_MAX:
-        name = OTHER
-    entry = table.setdefault(name, Signature())
-    entry.counts[release] = entry.counts.get(release, 0.0) + count
-    if entry.url is None:
-        entry.url = url
+def ledger_values(cell: Cell, error_rate: float) -> tuple[float, float, float, float]:
+    """Units, failed ones, requests and usage lines of a cell, as before sampling.
+
+    ``error_rate`` is the last known share of error records that survived sampling,
+    for a cell without any.
+    """
+    arm = read_cell(cell)
+    usable = (
+        i
+        for i, ok in enumerate(arm.usable)
+        if ok and (arm.units[i] or not cell.usage_lines)
+    )
+    index = next(usable, len(WAYS) - 1)
+    rate = arm.error_rate or error_rate
+    return (
+        arm.units[index] * arm.usage_weight,
+        arm.bad[index] / rate,
+        cell.weighted_units,
+        float(cell.usage_lines),
+    )

@@ -25,6 +25,13 @@ ACTION_WORDS = {
 
 REASON_WORDS = {
     ReasonCode.ERROR_RATE_UP: "more units fail than under the control",
+    ReasonCode.LATENCY_UP: "more requests are slow than under the control",
+    ReasonCode.USAGE_DOWN: "it is used less than it should be",
+    ReasonCode.STEPS_DOWN: "fewer sessions get through a step",
+    ReasonCode.NEW_SIGNATURE: "a failure that was not there before adds to the rest",
+    ReasonCode.FEEDBACK_WORSE: "users complain more, or score it lower",
+    ReasonCode.UNUSUAL_CLIENT: "few clients fail over and over; it may be a robot",
+    ReasonCode.SAMPLE_RATIO_OFF: "its share of users is not the planned one",
     ReasonCode.HARM_SUSPECTED: "more units fail, but the evidence is not enough yet",
     ReasonCode.HARM_NOT_PERSISTENT: "more units failed; not yet shown that it lasts",
     ReasonCode.RECOVERED: "the excess of failures has gone",
@@ -33,6 +40,8 @@ REASON_WORDS = {
     ReasonCode.WARMING_UP: "the release is too young to be called healthy",
     ReasonCode.THIN_TRAFFIC: "too little traffic to be called healthy",
     ReasonCode.NO_CONTROL: "no other release runs beside it to compare with",
+    ReasonCode.NO_HISTORY: "nothing runs beside it and its past is too short",
+    ReasonCode.PAST_ONLY: "nothing runs beside it; its own past shows no harm",
     ReasonCode.NO_COMMON_STRATUM: "it shares no segment with the releases beside it",
     ReasonCode.NO_USAGE: "no usage of this release has been seen",
     ReasonCode.WENT_SILENT: "its usage has stopped",
@@ -71,10 +80,29 @@ def count_text(value: float) -> str:
     return f"{value:,.0f}"
 
 
+MEASURE_WORDS = {
+    "errors": "fail",
+    "new_signature": "fail in a new way",
+    "latency": "are slow",
+    "feedback": "complain",
+    "usage": "are there",
+    "steps": "give up",
+}
+DID_WORDS = {
+    "errors": "failed",
+    "new_signature": "failed in that way",
+    "latency": "were slow",
+    "feedback": "complained",
+    "usage": "were expected",
+    "steps": "gave up",
+}
+
+
 def harm_sentence(
     *,
     service: str,
     release: str,
+    signal: str,
     controls: tuple[str, ...],
     unit: str,
     segment: tuple[tuple[str, str], ...],
@@ -90,7 +118,7 @@ def harm_sentence(
 
     Examples
     --------
-    >>> text = harm_sentence(service="s", release="2", controls=("1",),
+    >>> text = harm_sentence(service="s", release="2", signal="errors", controls=("1",),
     ...     unit="session", segment=(("os", "android"),), ratio=(3.2, 4.1, 5.3),
     ...     onset_ms=1_795_356_120_000, bad=212, units=1900, excess=160,
     ...     action=Action.ROLLBACK, target="1")
@@ -103,10 +131,18 @@ def harm_sentence(
     words = ACTION_WORDS[action]
     if action is Action.ROLLBACK and target is not None:
         words = f"Roll back to {target}."
+    kind = signal.partition(":")[0]
+    if kind == "usage":
+        return (
+            f"{service} {release}: {unit}s are {times_text(ratio)} what "
+            f"{' and '.join(controls)} lead to expect{where} since "
+            f"{clock_text(onset_ms)}; {count_text(units)} {unit}s came where "
+            f"{count_text(bad)} were expected. {words}"
+        )
     return (
-        f"{service} {release}: {unit}s fail {times_text(ratio)} as often as on "
-        f"{' and '.join(controls)}{where} since {clock_text(onset_ms)}; "
-        f"{count_text(bad)} of {count_text(units)} {unit}s failed, about "
+        f"{service} {release}: {unit}s {MEASURE_WORDS[kind]} {times_text(ratio)} as "
+        f"often as on {' and '.join(controls)}{where} since {clock_text(onset_ms)}; "
+        f"{count_text(bad)} of {count_text(units)} {unit}s {DID_WORDS[kind]}, about "
         f"{count_text(excess)} more than expected. {words}"
     )
 

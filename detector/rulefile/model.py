@@ -34,7 +34,6 @@ from detector.rulefile.parts import (
     KNOWN_SIGNALS,
     SHIPPED_SIGNALS,
     SHIPPED_SOURCES,
-    SHIPPED_STRATA,
     Hypercare,
     Ladder,
     Match,
@@ -99,10 +98,19 @@ class Rule:
     )
     strata: tuple[Stratum, ...] = key(
         Listing(Struct(Stratum), most=3, unique="attr"),
-        "Attributes within which release and control are compared.",
-        default=SHIPPED_STRATA,
+        "Attributes within which release and control are compared. Without any, see "
+        "auto_strata.",
+        default=(),
         tune="More: regressions in a segment are found sooner and a change of the mix "
         "is not taken for one; evidence is spread over more series.",
+    )
+    auto_strata: bool = key(
+        Flag(),
+        "Where strata names none: take up to three attributes that usage carries, "
+        "first seen first, os, region and route before others.",
+        default=True,
+        tune="false: everything is compared as one; a change of the mix of users "
+        "looks like a change of the release.",
     )
     signals: Mapping[str, Signal] = key(
         Table(Struct(Signal), SHIPPED_SIGNALS, names=KNOWN_SIGNALS),
@@ -216,6 +224,12 @@ class Rule:
     def excludes(self, release: str) -> bool:
         """Whether the rule says never to judge this release."""
         return any_matches(self.exclude_releases, release)
+
+    @property
+    def slow_delay_max_h(self) -> int:
+        """Longest wait for late records of any slow source; 0 if there is none."""
+        classes = self.source_classes.values()
+        return max((c.max_delay_h for c in classes if c.slow), default=0)
 
     def slow_delay_h(self, service: str, strategy: str | None) -> int:
         """Hours to wait for late records of this source; 0 if it is not slow."""

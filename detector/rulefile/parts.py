@@ -20,7 +20,7 @@ from detector.rulefile.kinds import (
 )
 from detector.rulefile.shapes import OneOrMany
 
-KNOWN_SIGNALS = ("errors",)
+KNOWN_SIGNALS = ("errors", "latency", "steps", "feedback", "usage", "new_signature")
 CRITICALITIES = ("*", "critical", "high", "medium", "low")
 
 GLOBS = OneOrMany(Word(GLOB_PATTERN), most=64)
@@ -156,6 +156,12 @@ class Ladder:
     )
 
 
-SHIPPED_STRATA = tuple(Stratum(attr=name) for name in ("os", "region", "app_version"))
-SHIPPED_SIGNALS = {name: Signal() for name in KNOWN_SIGNALS}
+SHIPPED_SIGNALS = {
+    "errors": Signal(),
+    "latency": Signal(weight=0.5),
+    "steps": Signal(margin=1.1, weight=0.25),
+    "feedback": Signal(weight=0.25),
+    "usage": Signal(margin=1.1),
+    "new_signature": Signal(),
+}
 SHIPPED_SOURCES = {"mobile": SourceClass(strategy=("mobile",))}

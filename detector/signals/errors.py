@@ -9,8 +9,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from msgspec import Struct
+
+from detector.catalogue import aside_counts
+from detector.evidence.thinning import hit_units, sampled_alike
 from detector.releases import Release
+from detector.signals.telemetry import Health, is_whole
 from detector.windows import CLUSTERED_WAYS, WAYS, Arm, Cell, OpenWindow, read_cell
+
+THINNED_WAYS = frozenset({"user_sketch", "session_hour", "user_hour", "user"})
+"""Ways that count distinct units among the records that sampling kept."""
 
 NAME = "errors"
 GUARANTEE = "proven"
@@ -21,6 +29,11 @@ UNIT_WORDS = {
     "user_hour": "user",
     "user": "user",
     "request": "request",
+    "user_per_request": "request",
+    "exceedance": "request",
+    "step": "session",
+    "reporter": "user",
+    "score": "score",
 }
 
 
@@ -45,6 +58,28 @@ class Comparison(NamedTuple):
         return self.way in CLUSTERED_WAYS
 
 
+class Hits(Struct):
+    """Users hit and error records of the control, as kept, so far."""
+
+    users: float = 0.0
+    events: float = 0.0
+
+
+class Known(NamedTuple):
+    """What earlier windows say about the arms.
+
+    ``error_rates`` is the last known share of error records that survived sampling
+    and ``health`` the state of the telemetry, both by release number; ``hits`` is
+    updated. ``aside`` are the signatures, by stratum, that are the doing of a few odd
+    clients and count in neither arm.
+    """
+
+    error_rates: dict[int, float]
+    health: dict[int, Health]
+    hits: Hits
+    aside: dict[int, frozenset[int]]
+
+
 class WindowFacts(NamedTuple):
     """What the window says beside the comparisons: coverage and its gaps."""
 
@@ -52,6 +87,7 @@ class WindowFacts(NamedTuple):
     candidate_bad_lines: int
     candidate_usage_lines: int
     control_units: float
+    beside_units: float
     joint_strata: int
     mismatched_strata: int
 
@@ -60,26 +96,23 @@ def compare(
     window: OpenWindow,
     candidate: Release,
     groups: list[list[int]],
-    error_rates: dict[int, float],
+    known: Known,
 ) -> tuple[list[Comparison], WindowFacts]:
     """Line up the candidate with its control in every stratum of a window.
 
     ``groups`` are control release numbers, preferred group first; a stratum uses
-    the first group with exposure there. ``error_rates`` is the last known share
-    of error records that survived sampling, by release number.
+    the first group with exposure there.
     """
     own = {s: c for (r, s), c in window.cells.items() if r == candidate.number}
     members = {number for group in groups for number in group}
-    control_units = sum(
-        c.requests.units for (r, _), c in window.cells.items() if r in members
-    )
+    others = [(s, c) for (r, s), c in window.cells.items() if r in members]
     found: list[Comparison] = []
     mismatched = 0
     for stratum in sorted(own):
         control = _control_cells(window, stratum, groups)
-        if not control:
+        if not control or not _all_whole(window, stratum, candidate, control, known):
             continue
-        one = _compare_stratum(stratum, own[stratum], candidate, control, error_rates)
+        one = _compare_stratum(stratum, own[stratum], candidate, control, known)
         if one is not None:
             found.append(one)
         elif any(read_cell(own[stratum]).units):  # all zero: idle, nothing is wrong
@@ -88,7 +121,12 @@ def compare(
         candidate_units=sum(c.requests.units for c in own.values()),
         candidate_bad_lines=sum(c.error_lines for c in own.values()),
         candidate_usage_lines=sum(c.usage_lines for c in own.values()),
-        control_units=control_units,
+        control_units=sum(c.requests.units for _, c in others),
+        beside_units=sum(
+            c.requests.units
+            for s, c in others
+            if s in own and own[s].requests.units > 0
+        ),
         joint_strata=sum(1 for c in found if c.units_candidate and c.units_control),
         mismatched_strata=mismatched,
     )
@@ -109,37 +147,106 @@ def _control_cells(
     return []
 
 
+def _all_whole(
+    window: OpenWindow,
+    stratum: int,
+    candidate: Release,
+    control: list[tuple[int, Cell]],
+    known: Known,
+) -> bool:
+    """Whether no sender of either arm reports failures without the units they hit."""
+    own = (candidate.number, window.cells[candidate.number, stratum])
+    return all(
+        is_whole(health, cell.usage_senders, cell.error_senders, window.end_ms)
+        for number, cell in (own, *control)
+        if (health := known.health.get(number)) is not None
+    )
+
+
 def _compare_stratum(
     stratum: int,
     own: Cell,
     candidate: Release,
     control: list[tuple[int, Cell]],
-    error_rates: dict[int, float],
+    known: Known,
 ) -> Comparison | None:
-    arm = read_cell(own)
-    others = [(number, read_cell(cell)) for number, cell in control]
+    aside = known.aside.get(stratum, frozenset())
+    mine = _Arm(candidate.number, own, _read(own, aside))
+    others = [_Arm(number, cell, _read(cell, aside)) for number, cell in control]
     for index, way in enumerate(WAYS):
-        arms = [arm, *(a for _, a in others)]
-        if not all(a.usable[index] for a in arms):
+        if not all(a.arm.usable[index] for a in (mine, *others)):
             continue
-        if not arm.units[index] and own.usage_lines:
+        if not mine.arm.units[index] and own.usage_lines:
             continue
+        if way in THINNED_WAYS and not _alike(mine, others):
+            return _compare_thinned(stratum, index, mine, others, known)
         return Comparison(
             stratum=stratum,
             way=way,
-            units_candidate=_exposure(arm, index, candidate.number, error_rates),
-            bad_candidate=arm.bad[index],
-            units_control=sum(_exposure(a, index, n, error_rates) for n, a in others),
-            bad_control=sum(a.bad[index] for _, a in others),
-            control=tuple(number for number, _ in control),
+            units_candidate=_exposure(mine, mine.arm.units[index], known),
+            bad_candidate=mine.arm.bad[index],
+            units_control=sum(_exposure(a, a.arm.units[index], known) for a in others),
+            bad_control=sum(a.arm.bad[index] for a in others),
+            control=tuple(a.number for a in others),
         )
     return None
 
 
-def _exposure(
-    arm: Arm, index: int, number: int, error_rates: dict[int, float]
-) -> float:
-    rate = arm.error_rate
+class _Arm(NamedTuple):
+    number: int
+    cell: Cell
+    arm: Arm
+
+
+def _read(cell: Cell, aside: frozenset[int]) -> Arm:
+    """The cell's counts without units that set-aside signatures hit."""
+    arm = read_cell(cell)
+    if not aside:
+        return arm
+    gone = [aside_counts(cell.signatures, aside, way) for way in WAYS]
+    return arm._replace(
+        units=tuple(max(0.0, n - g) for n, (g, _) in zip(arm.units, gone, strict=True)),
+        bad=tuple(max(0.0, n - g) for n, (_, g) in zip(arm.bad, gone, strict=True)),
+    )
+
+
+def _alike(mine: _Arm, others: list[_Arm]) -> bool:
+    """Whether distinct units of both arms went through the same sampling."""
+    return all(
+        sampled_alike(1 / mine.arm.usage_weight, 1 / other.arm.usage_weight)
+        and sampled_alike(mine.arm.error_rate or 1.0, other.arm.error_rate or 1.0)
+        for other in others
+        if other.cell.usage_lines
+    )
+
+
+def _compare_thinned(
+    stratum: int, index: int, mine: _Arm, others: list[_Arm], known: Known
+) -> Comparison:
+    """Arms that were sampled at different rates: units hit per request served.
+
+    Distinct units over their rate are not the units before sampling
+    (``evidence.thinning``); requests over theirs are.
+    """
+    users = sum(a.arm.bad[index] for a in others)
+    hits = known.hits
+    hits.users += users
+    hits.events += sum(a.cell.seen_bad for a in others)
+    bad = hit_units(mine.arm.bad[index], mine.cell.seen_bad, hits.users, hits.events)
+    return Comparison(
+        stratum=stratum,
+        way="user_per_request",
+        units_candidate=_exposure(mine, mine.cell.seen_units, known),
+        bad_candidate=float(bad[0]),
+        units_control=sum(_exposure(a, a.cell.seen_units, known) for a in others),
+        bad_control=users,
+        control=tuple(a.number for a in others),
+    )
+
+
+def _exposure(one: _Arm, units: float, known: Known) -> float:
+    """Units before sampling, on the scale of the failures that were kept."""
+    rate = one.arm.error_rate
     if rate is None:
-        rate = error_rates.get(number, 1.0)
-    return arm.units[index] * arm.usage_weight * rate
+        rate = known.error_rates.get(one.number, 1.0)
+    return units * one.arm.usage_weight * rate

@@ -2,6 +2,32 @@
 
 from __future__ import annotations
 
-from detector.signals import errors
+from types import ModuleType
 
-SIGNALS = {errors.NAME: errors}
+from detector.signals import (
+    cohort,
+    errors,
+    feedback,
+    history,
+    latency,
+    latencypast,
+    regions,
+    signatures,
+    steps,
+    usage,
+)
+
+ERRORS = errors
+
+COMPARED: tuple[ModuleType, ...] = (latency, steps, feedback)
+"""Signals beside errors that are compared window by window with a control."""
+
+LOOKED: tuple[ModuleType, ...] = (
+    usage,
+    signatures,
+    history,
+    latencypast,
+    regions,
+    cohort,
+)
+"""Signals that look at the past, at other regions, at a plan or at cohorts."""

@@ -22,6 +22,7 @@ HARMFUL = {
     "segment_canary": ["rollback"],
     "rollback": ["rollback"],
     "recovery": ["rollback"],
+    "bluegreen": ["rollback"],
     "requests_only": ["rollback"],
     "inferred": ["watch"],
     "mobile": ["halt", "hotfix"],
@@ -30,7 +31,7 @@ HARMFUL = {
 """Actions recommended, in order. No other incident recommends anything."""
 
 REASONS = {
-    "bluegreen": ("inconclusive", "no_control"),
+    "bluegreen": ("regressed", "new_signature"),
     "thin_traffic": ("inconclusive", "thin_traffic"),
     "outage": ("inconclusive", "warming_up"),
     "healthy": ("healthy", "upper_limit_below_margin"),

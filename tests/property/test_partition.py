@@ -190,11 +190,11 @@ def totals(partition: Partition) -> dict[str, Any]:
     """What was counted, whatever the order: units and failures by watch."""
     return {
         f"{key}/{name}": (
-            watch.units_candidate,
-            watch.bad_candidate,
-            watch.units_control,
-            watch.bad_control,
-            watch.joint_windows,
+            watch.errors.units_candidate,
+            watch.errors.bad_candidate,
+            watch.errors.units_control,
+            watch.errors.bad_control,
+            watch.errors.joint_windows,
         )
         for key, scope in partition.scopes.items()
         for name, watch in scope.watches.items()

@@ -7,16 +7,38 @@ from typing import Any
 
 import pytest
 
-from detector.decide import SILENT_MS, Facts, action_against, judge
+from detector.decide import (
+    CALM_MS,
+    SILENT_MS,
+    Episode,
+    Facts,
+    action_against,
+    judge,
+    strongest,
+)
+from detector.findings import Finding
 from detector.releases import Release
-from detector.verdicts import Action
+from detector.verdicts import Action, ReasonCode, RecommendationState
 from tests.unit.detector.traffic import rules
 
 HOUR_MS = 3_600_000
 RULE = rules().rules[0]
 HOLDING = rules("on_inconclusive: hold", "on_no_data: hold").rules[0]
 SURE = log(1 / RULE.alpha)
+EPISODE = Episode(
+    start_ms=0,
+    segment=(),
+    id="rec_a",
+    revision=1,
+    action=Action.ROLLBACK,
+    state=RecommendationState.OPEN,
+    issued_ms=0,
+    onset_ms=0,
+    signal="errors",
+    reason=ReasonCode.ERROR_RATE_UP,
+)
 CALM = Facts(
+    signal="errors",
     now_ms=2 * HOUR_MS,
     log_e=-1.0,
     persistent=False,
@@ -41,7 +63,8 @@ def release(**fields: Any) -> Release:
 
 def words(harmed: bool = False, **facts: Any) -> tuple[str, str, str]:
     """Verdict, first reason and action for the calm facts with changes."""
-    found = judge(CALM._replace(**facts), release(), RULE, harmed=harmed)
+    episode = EPISODE if harmed else None
+    found = judge(CALM._replace(**facts), release(), RULE, episode=episode)
     return found.verdict.value, found.reasons[0].value, found.action.value
 
 
@@ -115,7 +138,7 @@ def test_improvement_is_never_harm() -> None:
 def test_rule_can_hold_meanwhile() -> None:
     """A rule may hold the rollout while nothing is known."""
     for facts in ({"last_usage_ms": -1}, {"joint_windows": 0}, {"units_control": 1.0}):
-        found = judge(CALM._replace(**facts), release(), HOLDING, harmed=False)
+        found = judge(CALM._replace(**facts), release(), HOLDING, episode=None)
         assert found.action is Action.HOLD
 
 
@@ -123,7 +146,7 @@ def test_inferred_release_is_only_watched() -> None:
     """A release nobody announced never leads to more than watching."""
     for log_e in (log(11), log(101)):
         found = judge(
-            CALM._replace(log_e=log_e), release(inferred=True), RULE, harmed=False
+            CALM._replace(log_e=log_e), release(inferred=True), RULE, episode=None
         )
         assert found.action is Action.WATCH
     assert action_against(release(inferred=True), "1") is Action.WATCH
@@ -147,3 +170,65 @@ def test_smallest_action_that_stops(
 ) -> None:
     """The way back that the release allows is recommended."""
     assert action_against(release(**fields), target) is action
+
+
+def finding(**fields: Any) -> Finding:
+    """Harm that its own past shows, with changes."""
+    known: dict[str, Any] = {
+        "signal": "usage",
+        "control": "history",
+        "guarantee": "empirical",
+        "reason": "usage_down",
+        "z": 4.0,
+        "threshold": 2.5,
+        "fires": True,
+        "segment": (),
+        "ratio": (0.4, 0.5, 0.6),
+        "counts": (100.0, 200.0, 0.0, 0.0),
+        "onset_ms": 0,
+        "unit": "request",
+    }
+    return Finding(**(known | fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, ("regressed", "usage_down", "rollback")),
+        ({"fires": False}, ("inconclusive", "harm_suspected", "hold")),
+        (
+            {"fires": False, "z": 2.4},
+            ("healthy", "upper_limit_below_margin", "continue"),
+        ),
+        (
+            {"acts": False, "reason": "unusual_client"},
+            ("inconclusive", "unusual_client", "investigate"),
+        ),
+    ],
+)
+def test_findings_lead_to_verdicts(
+    fields: dict[str, Any], expected: tuple[str, str, str]
+) -> None:
+    """A finding acts only if it is beyond its threshold and a rollback can help."""
+    assert words(findings=(finding(**fields),)) == expected
+
+
+def test_furthest_finding_leads() -> None:
+    """Of several findings the one furthest beyond its own threshold is named."""
+    near, far = finding(z=5.0, threshold=4.0), finding(z=3.5, threshold=2.0)
+    assert strongest((near, far, finding(z=99.0, fires=False))) is far
+    assert strongest((finding(acts=False),)) is None
+
+
+def test_finding_recovers_after_calm() -> None:
+    """Harm seen without a control has gone when it was not seen for long enough."""
+    seen_ms = CALM.now_ms - CALM_MS
+    for later_ms, verdict in ((0, "inconclusive"), (1, "regressed")):
+        episode = Episode(
+            **{
+                **{name: getattr(EPISODE, name) for name in EPISODE.__struct_fields__},
+                "finding": finding(),
+                "seen_ms": seen_ms + later_ms,
+            }
+        )
+        assert judge(CALM, release(), RULE, episode=episode).verdict.value == verdict

@@ -228,7 +228,8 @@ def test_scanner_leaves_no_memory() -> None:
     (scope,) = partition.scopes.values()
     assert len(scope.registry.releases) == RELEASES_MAX
     assert len(scope.error_rates) <= 2 * RELEASES_MAX
-    assert all(len(s.counts) <= 2 * RELEASES_MAX for s in scope.signatures.values())
+    entries = scope.catalogue.entries.values()
+    assert all(len(entry.counts) <= 2 * RELEASES_MAX for entry in entries)
 
 
 def test_overflow_is_never_judged() -> None:

@@ -8,7 +8,13 @@ import pytest
 
 from detector.events import Error, Usage
 from detector.releases import Release
-from detector.signals.errors import Comparison, WindowFacts, compare
+from detector.signals.errors import (
+    Comparison,
+    Hits,
+    Known,
+    WindowFacts,
+    compare,
+)
 from detector.windows import OpenWindow, SeenBad, add_error, add_usage
 from tests.unit.detector.samples import sketch
 
@@ -32,7 +38,8 @@ class Window:
     def error(self, release: int, stratum: int = 0, **fields: Any) -> Window:
         """Count an error aggregate."""
         event = Error(ts=0, service="s", release="x", window_s=10, **fields)
-        add_error(self.window.cell(release, stratum), event, release, self.seen, 0)
+        cell = self.window.cell(release, stratum)
+        add_error(cell, event, release, self.seen, 0, signature=1)
         return self
 
     def compare(
@@ -42,7 +49,8 @@ class Window:
     ) -> tuple[list[Comparison], WindowFacts]:
         """Compare release 2 with its control."""
         wanted = [[OLD]] if groups is None else groups
-        return compare(self.window, CANDIDATE, wanted, rates or {})
+        known = Known(rates or {}, {}, Hits(), {})
+        return compare(self.window, CANDIDATE, wanted, known)
 
 
 def both(**fields: Any) -> Window:

@@ -41,7 +41,8 @@ def test_rule_needs_only_a_name() -> None:
     assert rule.alpha == 0.0025
     assert rule.mode == "recommend"
     assert tuple(rule.signals) == KNOWN_SIGNALS
-    assert [stratum.attr for stratum in rule.strata] == ["os", "region", "app_version"]
+    assert rule.strata == ()
+    assert rule.auto_strata
 
 
 def test_durations_are_also_milliseconds() -> None:
@@ -178,7 +179,7 @@ end_of_rules: true
         "{name: b}",
         "{name: a, alpha: 0.002}",
         "{name: a, why: x}",
-        "{name: a, strata: []}",
+        "{name: a, auto_strata: false}",
     ],
 )
 def test_hash_changes_with_the_meaning(changed: str) -> None:

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.series import (
+    CHOSEN_VALUES_MAX,
     OTHER_VALUE,
     SERIES_MAX,
+    STRATA_MAX,
     SeriesSet,
     Strata,
     initial_segments,
@@ -109,3 +111,51 @@ def test_series_are_bounded() -> None:
 def test_old_stratum_feeds_the_whole() -> None:
     """A key of an earlier enumeration belongs to no value, only to all."""
     assert segments_of(("os", "region"), ()) == [()]
+
+
+def test_attributes_are_taken_up_unasked() -> None:
+    """Without a rule's word the first three attributes of usage are compared within."""
+    strata = Strata()
+    strata.choose({"zone": "a", "browser": "x", "os": "ios", "build": "7"}, "1")
+    assert strata.attrs == ("os", "browser", "zone")
+    strata.choose({"region": "eu"}, "1")
+    assert strata.attrs == ("os", "browser", "zone")
+
+
+def test_later_attribute_keeps_old_numbers() -> None:
+    """Records without a new attribute stay in the stratum they were in."""
+    strata = Strata()
+    strata.choose({"os": "ios"}, "1")
+    before = strata.number({"os": "ios"}, strata.chosen(), "1")
+    strata.choose({"client": "bot", "os": "ios"}, "1")
+    assert strata.number({"os": "ios"}, strata.chosen(), "1") == before
+    assert strata.number({"os": "ios", "client": "bot"}, strata.chosen(), "1") > before
+
+
+def test_identifiers_are_no_attributes() -> None:
+    """An attribute with more values than make segments gives its place away."""
+    strata = Strata()
+    for number in range(CHOSEN_VALUES_MAX + 1):
+        attrs = {"host": f"h{number}", "os": "ios"}
+        strata.choose(attrs, "1")
+        strata.number(attrs, strata.chosen(), "1")
+    assert strata.attrs == ("os",)
+    strata.choose({"host": "h0", "region": "eu"}, "1")
+    assert strata.attrs == ("os", "region")
+
+
+def test_version_is_never_taken_up() -> None:
+    """An attribute that repeats the release's name gets no place."""
+    strata = Strata()
+    strata.choose({"app_version": "2.0", "os": "ios"}, "2.0")
+    assert strata.attrs == ("os",)
+
+
+def test_combinations_are_bounded() -> None:
+    """However many combinations come, so many strata and one for the rest are kept."""
+    strata = Strata()
+    limits = (("a", 256), ("b", 256))
+    for number in range(3 * STRATA_MAX):
+        strata.number({"a": f"{number % 40}", "b": f"{number // 40}"}, limits, "1")
+    assert len(strata.numbers) <= STRATA_MAX + 1
+    assert strata.overflow > 0

@@ -6,16 +6,13 @@ import pytest
 
 from detector.events import Error, Usage
 from detector.windows import (
-    OTHER,
-    SIGNATURES_MAX,
     WAYS,
     Arm,
     Cell,
     SeenBad,
-    Signature,
     add_error,
     add_usage,
-    note_signature,
+    failed_outcomes,
     read_cell,
 )
 from tests.unit.detector.samples import sketch
@@ -36,9 +33,10 @@ def cell_of(*events: Usage | Error, seen: SeenBad | None = None) -> Cell:
     cell, seen = Cell(), SeenBad() if seen is None else seen
     for event in events:
         if isinstance(event, Usage):
-            add_usage(cell, event, 1, seen, 0)
+            failures = [(9, n) for n in failed_outcomes(event).values()]
+            add_usage(cell, event, 1, seen, 0, failures)
         else:
-            add_error(cell, event, 1, seen, 0)
+            add_error(cell, event, 1, seen, 0, signature=1)
     return cell
 
 
@@ -170,15 +168,3 @@ def test_absorbing_equals_counting_together() -> None:
     together = cell_of(*first, *second)
     assert read_cell(merged) == read_cell(together)
     assert merged.bad_traces == together.bad_traces
-
-
-def test_signatures_are_bounded() -> None:
-    """Names beyond the limit are counted together, and the first sample stays."""
-    table: dict[str, Signature] = {}
-    for index in range(SIGNATURES_MAX + 30):
-        note_signature(table, f"sig{index}", 1, 1.0, f"https://x/{index}")
-    note_signature(table, "sig0", 2, 4.0, "https://x/later")
-    assert len(table) == SIGNATURES_MAX + 1
-    assert table[OTHER].counts == {1: 30.0}
-    assert table["sig0"].counts == {1: 1.0, 2: 4.0}
-    assert table["sig0"].url == "https://x/0"

@@ -49,6 +49,7 @@ def test_harm_names_the_way_back(target: str | None, ending: str) -> None:
     text = harm_sentence(
         service="shop",
         release="2",
+        signal="errors",
         controls=("1", "0"),
         unit="session",
         segment=(("os", "ios"), ("region", "eu")),

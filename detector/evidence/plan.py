@@ -1,0 +1,274 @@
+"""Does a release get the share of traffic that its rollout plan gives it?
+
+While a canary or an A/B split ramps, the plan says which share of the units the
+candidate gets. Too few of them, for longer than a restart takes, is a usage drop
+that no rate shows: users who cannot get in have no errors. Balancers keep to a
+plan only roughly, so the evidence saturates at their spread and does not grow
+with traffic: the guarantee is empirical.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from msgspec import Struct, field
+
+from detector.evidence.types import BoolArray, FloatArray
+
+MARGIN = 1.1
+"""Shortfall, as a factor, that is nobody's fault."""
+
+THRESHOLD = 3.0
+"""Standard deviations beyond the margin at which a shortfall counts."""
+
+SPREAD_PRIOR = 0.05
+"""Standard deviation of the log odds that a balancer is off its plan (prior)."""
+
+SPREAD_PRIOR_WEIGHT = 4.0
+"""How many past steps the prior spread is worth."""
+
+DISPERSION_MIN = 2.0
+"""Variance of a count over its mean, at least: users come in requests and visits."""
+
+STEPS_KEPT = 32
+"""Finished steps of a service that are remembered."""
+
+RESIDUAL_MAX = 0.2
+"""More than this off the plan was trouble, not a balancer: it teaches no more."""
+
+SPAN_FACTORS = (1, 3, 9, 27)
+"""Spans looked at, in shortest spans. Long ones find small shortfalls."""
+
+SHORTEST_SPAN_MS = 300_000
+SHORTEST_SPAN_BINS = 3
+"""The shortest span outlasts the one to three minutes of a restart."""
+
+ERRORS_KEEP_Z = 2.0
+"""Standard deviations by which errors contradict a shortfall of usage."""
+
+
+class Shortfall(NamedTuple):
+    """How far the candidate is below its planned share, over the worst span.
+
+    ``log_ratio`` is log of the odds of the candidate's units over the planned odds,
+    negative if too few came; ``sd`` its standard deviation; ``z`` what lies beyond
+    the margin in standard deviations; ``first`` and ``last`` the span's bins, half
+    open; ``present`` whether the newest part agrees: a third of the span, at most as
+    long as the shortest one.
+    """
+
+    z: float
+    log_ratio: float
+    sd: float
+    units_candidate: float
+    units_control: float
+    first: int
+    last: int
+    present: bool
+
+
+class Step(Struct, array_like=True):
+    """One finished step of a ramp: how far its share was off the plan."""
+
+    release: int
+    residual: float
+    variance: float
+
+
+class PlanPast(Struct):
+    """Finished steps of a service, newest last, and the one that is running."""
+
+    steps: list[Step] = field(default_factory=list)
+    running: Step | None = None
+    running_since_ms: int = -1
+
+    def note(self, since_ms: int, step: Step) -> None:
+        """Remember the state of a step; an earlier one with it is finished."""
+        before = self.running
+        changed = before is not None and (self.running_since_ms, before.release) != (
+            since_ms,
+            step.release,
+        )
+        if before is not None and changed:
+            self.steps = [*self.steps, before][-STEPS_KEPT:]
+        self.running, self.running_since_ms = step, since_ms
+
+
+def planned_log_odds(weight: float) -> float:
+    """Log odds of a unit belonging to a release with this share of the traffic.
+
+    Raises ``ValueError`` unless ``0 < weight < 1``: a whole or empty share plans
+    nothing that could be missed.
+    """
+    if not 0.0 < weight < 1.0:
+        raise ValueError(f"a planned share lies between 0 and 1, not {weight}")
+    return math.log(weight) - math.log1p(-weight)
+
+
+def spans(bins: int, bin_ms: int) -> list[int]:
+    """Lengths in bins of the spans to look at, shortest first.
+
+    Only spans that the ``bins`` since the last change of the plan fill.
+    """
+    shortest = max(SHORTEST_SPAN_BINS, -(-SHORTEST_SPAN_MS // bin_ms))
+    return [n for f in SPAN_FACTORS if (n := f * shortest) <= bins]
+
+
+def spread(residuals: Sequence[float], variances: Sequence[float]) -> float:
+    """How far this balancer strays from its plans, learnt from finished steps.
+
+    Parameters
+    ----------
+    residuals
+        Log ratio to the plan of each step of earlier releases.
+    variances
+        Variance that counting noise alone gave each of them.
+
+    Returns
+    -------
+    float
+        Standard deviation of the log odds, shrunk to `SPREAD_PRIOR` and never
+        below it: a few well-behaved steps prove little.
+    """
+    excess = [
+        min(max(0.0, r * r - v), RESIDUAL_MAX**2)
+        for r, v in zip(residuals, variances, strict=True)
+    ]
+    prior = SPREAD_PRIOR_WEIGHT * SPREAD_PRIOR**2
+    learnt = (prior + math.fsum(excess)) / (SPREAD_PRIOR_WEIGHT + len(excess))
+    return max(SPREAD_PRIOR, math.sqrt(learnt))
+
+
+def dispersion(candidate: FloatArray, control: FloatArray) -> float:
+    """Variance of the units over a Poisson stream's, from neighbouring bins.
+
+    Differences of neighbours, and their median, do not see slow changes nor one
+    jump: a shortfall does not excuse itself. At least `DISPERSION_MIN`.
+    """
+    kept = (candidate > 0) & (control > 0)
+    if int(kept.sum()) < 2 * SHORTEST_SPAN_BINS:  # too few for a median
+        return DISPERSION_MIN
+    t, c = candidate[kept], control[kept]
+    steps = np.diff(np.log(t / c))
+    noise = 1.0 / t + 1.0 / c
+    scaled = steps / np.sqrt(noise[1:] + noise[:-1])
+    sd = 1.4826 * float(np.median(np.abs(scaled)))
+    return max(DISPERSION_MIN, sd * sd)
+
+
+def shortfall(
+    candidate: FloatArray,
+    control: FloatArray,
+    log_odds: float,
+    *,
+    bin_ms: int,
+    spread: float = SPREAD_PRIOR,
+    inverse_rates: tuple[float, float] = (1.0, 1.0),
+    at_least: float = -math.inf,
+) -> Shortfall | None:
+    """Whether the candidate got less than planned, over its worst recent span.
+
+    For each span that ends now, ``D = log(u_T / u_C) - log odds`` and
+    ``z = (-D - log margin) / sqrt(phi s_T / u_T + phi s_C / u_C + spread^2)``
+    (statistics-controls 5.1), ``phi`` the measured dispersion, ``s`` the inverse
+    sampling rate: a unit that stands for ten is as noisy as one.
+
+    Parameters
+    ----------
+    candidate, control : FloatArray
+        Units per bin since the plan last changed, oldest first, on the unsampled
+        scale, only of cells where lines of both arms arrived; shape (bins,).
+    log_odds
+        Planned log odds, see `planned_log_odds`.
+    bin_ms
+        Length of a bin.
+    spread
+        Standard deviation of the balancer, see `spread`.
+    inverse_rates
+        One over the share of usage that sampling kept, candidate and control.
+    at_least
+        Smaller ``z`` are of no interest: most segments are dismissed cheaply.
+
+    Returns
+    -------
+    Shortfall or None
+        The span with the largest ``z``; None while the bins fill no span, or where
+        ``z`` is surely below ``at_least``.
+    """
+    live: BoolArray = (candidate > 0) | (control > 0)
+    position = np.flatnonzero(live)
+    t, c = candidate[live], control[live]
+    lengths = spans(len(t), bin_ms)
+    if at_least > -math.inf:
+        least = (DISPERSION_MIN, DISPERSION_MIN)
+        bound = [_over_span(t, c, n, n, log_odds, least, spread).z for n in lengths]
+        if max(bound, default=-math.inf) < at_least:
+            return None
+    phi = dispersion(t, c)
+    noise = (
+        max(phi, DISPERSION_MIN * inverse_rates[0]),
+        max(phi, DISPERSION_MIN * inverse_rates[1]),
+    )
+    best: Shortfall | None = None
+    for length in lengths:
+        found = _over_span(t, c, length, lengths[0], log_odds, noise, spread)
+        if best is None or found.z > best.z:
+            best = found._replace(
+                first=int(position[len(t) - length]), last=int(position[-1]) + 1
+            )
+    return best
+
+
+def errors_keep_plan(
+    log_ratio: float, bad_candidate: float, bad_control: float, log_odds: float
+) -> bool:
+    """Whether errors contradict a shortfall of usage: then telemetry is lost.
+
+    Users who are not there make no errors. If the candidate's errors keep closer to
+    the plan than to the measured shortfall, and chance does not explain it, it is
+    the usage lines that are missing.
+    """
+    own = math.log((bad_candidate + 0.5) / (bad_control + 0.5)) - log_odds
+    sd = math.sqrt(
+        DISPERSION_MIN / (bad_candidate + 0.5)
+        + DISPERSION_MIN / (bad_control + 0.5)
+        + SPREAD_PRIOR**2
+    )
+    return own > log_ratio / 2 and own - log_ratio >= ERRORS_KEEP_Z * sd
+
+
+def _over_span(
+    candidate: FloatArray,
+    control: FloatArray,
+    length: int,
+    shortest: int,
+    log_odds: float,
+    noise: tuple[float, float],
+    spread: float,
+) -> Shortfall:
+    units_t = float(candidate[-length:].sum())
+    units_c = float(control[-length:].sum())
+    log_ratio = _log_ratio(units_t, units_c, log_odds)
+    variance = noise[0] / (units_t + 0.5) + noise[1] / (units_c + 0.5) + spread**2
+    sd = math.sqrt(variance)
+    third = max(1, min(length // 3, shortest))
+    newest = _log_ratio(
+        float(candidate[-third:].sum()), float(control[-third:].sum()), log_odds
+    )
+    return Shortfall(
+        z=(-log_ratio - math.log(MARGIN)) / sd,
+        log_ratio=log_ratio,
+        sd=sd,
+        units_candidate=units_t,
+        units_control=units_c,
+        first=0,
+        last=0,
+        present=newest < min(log_ratio / 2, -math.log(MARGIN)),
+    )
+
+
+def _log_ratio(units_t: float, units_c: float, log_odds: float) -> float:
+    return math.log((units_t + 0.5) / (units_c + 0.5)) - log_odds

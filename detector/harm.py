@@ -1,0 +1,111 @@
+"""Size and place of a harm, whichever procedure saw it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from detector.assess import CONFIDENCE_ALPHA, leading_series, unit_word
+from detector.evidence.confidence import ratio_interval, ratio_log_likelihood
+from detector.evidence.rows import RateRatioRows
+from detector.findings import Finding
+from detector.history import Counts
+from detector.localise import smallest_cut
+from detector.releases import Release
+from detector.scope import Scope, Track, Watch
+from detector.series import Segment, segments_of
+
+
+class Harm(NamedTuple):
+    """What is known of a harm since its onset.
+
+    Attributes
+    ----------
+    segment : Segment
+        Smallest cut with a clean complement, () for everywhere.
+    counts : tuple of float
+        (units candidate, bad candidate, units control, bad control) inside it.
+    ratio : tuple of float
+        Low, best and high ratio inside it.
+    excess : float
+        Bad units of the candidate beyond what the control leads to expect.
+    """
+
+    signal: str
+    control: str
+    unit: str
+    segment: Segment
+    onset_ms: int
+    counts: Counts
+    ratio: tuple[float, float, float]
+    excess: float
+
+
+def harm_of(
+    scope: Scope, watch: Watch, onset_ms: int, segment: Segment | None, signal: str
+) -> Harm:
+    """The harm of an episode as it stands now, or of what might become one."""
+    episode = watch.episode
+    if episode is not None and episode.finding is not None:
+        return _harm_of_finding(episode.finding)
+    track = watch.tracks.get(signal, watch.errors)
+    return _harm_of_track(scope, track, onset_ms, segment)
+
+
+def onset_of(watch: Watch, rows: RateRatioRows, release: Release) -> tuple[str, int]:
+    """Leading signal and estimated start of its harm: of the leading series' run."""
+    lead = leading_series(watch, rows)
+    if lead is None:
+        return "errors", release.started_ms
+    onset = int(rows.onset_ms([lead.track.series.series[lead.place].row])[0])
+    return lead.track.signal, onset if onset >= 0 else release.started_ms
+
+
+def _harm_of_finding(finding: Finding) -> Harm:
+    units, bad, units_control, bad_control = finding.counts
+    rate = bad_control / units_control if units_control > 0 else 0.0
+    return Harm(
+        signal=finding.signal,
+        control=finding.control,
+        unit=finding.unit,
+        segment=finding.segment,
+        onset_ms=finding.onset_ms,
+        counts=finding.counts,
+        ratio=finding.ratio,
+        excess=max(0.0, bad - units * rate),
+    )
+
+
+def _harm_of_track(
+    scope: Scope, track: Track, onset_ms: int, segment: Segment | None
+) -> Harm:
+    counts = track.history.since(onset_ms)
+    keys, attrs = scope.strata.key_of(), scope.strata.attrs
+    if segment is None:
+        segment = smallest_cut(attrs, keys, counts)
+    inside = [
+        c
+        for s, c in sorted(counts.items())
+        if segment in segments_of(attrs, keys.get(s, ()))
+    ]
+    if not inside:  # other strata are in force than when the episode began
+        segment = ()
+        inside = [c for _, c in sorted(counts.items())]
+    columns = np.array(inside).reshape(-1, 4).T
+    total = columns.sum(axis=1).tolist()
+    likelihood = ratio_log_likelihood(columns[1], columns[3], columns[0], columns[2])
+    whole = likelihood.sum(axis=0, keepdims=True)
+    low, point, high = ratio_interval(whole, CONFIDENCE_ALPHA)[0].tolist()
+    both = (columns[0] > 0) & (columns[2] > 0)
+    expected = columns[0] * columns[3] / np.where(both, columns[2], 1.0)
+    return Harm(
+        signal=track.signal,
+        control="concurrent",
+        unit=unit_word(track),
+        segment=segment,
+        onset_ms=onset_ms,
+        counts=(total[0], total[1], total[2], total[3]),
+        ratio=(low, point, high),
+        excess=float(np.where(both, columns[1] - expected, 0.0).sum()),
+    )

@@ -1,0 +1,64 @@
+"""After a window: is there a control, and what do the other procedures find?"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from detector.releases import Release
+from detector.rulebook import InForce
+from detector.scope import Scope, Watch
+from detector.sight import Sight
+from detector.signals.table import LOOKED
+from detector.windows import OpenWindow
+
+CONTROL_SHARE_MIN = 0.03
+"""Below this share of the candidate's exposure a control says nothing."""
+
+LOST_AFTER_MS = 300_000
+LOST_AFTER_WINDOWS = 3
+
+Caches = dict[tuple[str, str, str], dict[Any, Any]]
+"""Derived values by service, environment and release; never part of the state."""
+
+
+class Joint(NamedTuple):
+    """Units at risk of a window in the strata that the candidate serves."""
+
+    candidate: float
+    control: float
+
+
+def note_control(
+    watch: Watch, release: Release, window: OpenWindow, width_ms: int, joint: Joint
+) -> None:
+    """Note since when no concurrent control is left beside a release.
+
+    The control is lost when over five minutes, at least three windows, it had next
+    to no exposure in the strata the candidate serves; at once where the plan leaves
+    it none. It is back at once, too.
+    """
+    if joint.candidate <= 0:
+        return
+    if joint.control >= CONTROL_SHARE_MIN * joint.candidate:
+        watch.alone_since_ms = watch.control_lost_ms = -1
+        return
+    if watch.alone_since_ms < 0:
+        watch.alone_since_ms = window.end_ms - width_ms
+    long_ms = max(LOST_AFTER_MS, LOST_AFTER_WINDOWS * width_ms)
+    planned = release.weight is not None and release.weight > 1 - CONTROL_SHARE_MIN
+    never_had = watch.control_windows == 0
+    if planned or never_had or window.end_ms - watch.alone_since_ms >= long_ms:
+        watch.control_lost_ms = watch.alone_since_ms
+
+
+def look_around(
+    scope: Scope, window: OpenWindow, inforce: InForce, caches: Caches
+) -> None:
+    """Let every procedure that needs more than one window look at each release."""
+    for release in scope.registry.candidates():
+        watch = scope.watches.get(release.name)
+        if watch is None:
+            continue
+        cache = caches.setdefault((*scope.key, release.name), {})
+        sight = Sight(scope, watch, release, inforce.rule, window.end_ms, window, cache)
+        watch.findings = [f for signal in LOOKED for f in signal.look(sight)]

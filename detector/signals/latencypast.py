@@ -1,0 +1,219 @@
+"""Are requests slower than the past leads to expect, where no control is left?
+
+The thresholds are edges nearest to quantiles of the past, chosen when the control was
+lost; records above them are compared with the past like failed units are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from detector.durationledger import DurationLedger
+from detector.evidence.blocks import Recent, cut
+from detector.evidence.forecast import Terms
+from detector.evidence.past import Outcome, Past
+from detector.evidence.types import FloatArray
+from detector.findings import Finding
+from detector.latencystate import LatencyState
+from detector.ledger import COARSE_KEPT_MS, FINE_KEPT_MS, Key
+from detector.series import Segment, initial_segments, segments_of
+from detector.sight import Sight
+
+NAME = "latency"
+REASON = "latency_up"
+UNIT = "request"
+QUANTILES = (0.5, 0.9, 0.99)
+
+SEGMENT_EXTRA = 0.75
+"""How much further beyond the margin one of many segments must be."""
+
+SEGMENTS_MAX = 8
+SHORT_MS = 6 * 3_600_000
+"""A shorter past is read in fine bins."""
+
+PAST_BINS_MIN = 12
+"""Bins that the past must hold to predict anything."""
+
+BLOCK_MIN_MS = 300_000
+BLOCK_MIN_WINDOWS = 3
+HOUR_MS = 3_600_000
+NEWEST_MS = 90_000
+
+Wanted = Callable[[Key], bool]
+
+
+class Series(NamedTuple):
+    """Counts in bins of one width, oldest first; NaN where nothing arrived."""
+
+    bin_ms: int
+    above: FloatArray
+    records: FloatArray
+
+
+def look(sight: Sight) -> list[Finding]:
+    """One finding for each segment whose durations the past can judge."""
+    state = sight.scope.latency
+    lost_ms = lost_since_ms(sight)
+    if lost_ms < 0 or state.fine.bin_ms <= 0 or not state.coarse.edges_ms:
+        return []
+    bin_number = sight.now_ms // state.fine.bin_ms
+    kept = sight.cache.get((NAME, "findings"))
+    if kept is None or kept[0] != (lost_ms, bin_number):
+        found = [_judge(sight, lost_ms, segment) for segment in _segments(sight)]
+        kept = (lost_ms, bin_number), [f for f in found if f is not None]
+        sight.cache[NAME, "findings"] = kept
+    findings: list[Finding] = kept[1]
+    return findings
+
+
+def lost_since_ms(sight: Sight) -> int:
+    """Since when there is no control: by usage, else by durations; -1 if there is."""
+    if sight.watch.control_lost_ms >= 0 or sight.watch.last_usage_ms >= 0:
+        return sight.watch.control_lost_ms
+    beside = sight.scope.latency.beside.get(sight.release.number)
+    return beside.lost_ms if beside else -1
+
+
+def _segments(sight: Sight) -> list[Segment]:
+    found = [s for s in initial_segments(sight.scope.strata) if len(s) <= 1]
+    return found[: 1 + SEGMENTS_MAX]
+
+
+def _judge(sight: Sight, lost_ms: int, segment: Segment) -> Finding | None:
+    ours, before = _selections(sight, segment)
+    best: tuple[Outcome, int] | None = None
+    for edge in _edges(sight, lost_ms, segment, before):
+        past = _past(sight, lost_ms, segment, edge, before)
+        if past is None:
+            continue
+        outcome = _outcome(past, sight, edge, lost_ms, ours)
+        if outcome is not None and (best is None or outcome.z > best[0].z):
+            best = outcome, edge
+    return None if best is None else _finding(sight, segment, *best)
+
+
+def _selections(sight: Sight, segment: Segment) -> tuple[Wanted, Wanted]:
+    """Which counts are the candidate's since, and which the past's."""
+    number, strata = sight.release.number, sight.scope.strata
+    inside = {
+        stratum
+        for stratum, key in strata.key_of().items()
+        if segment in segments_of(strata.attrs, key)
+    }
+
+    def ours(key: Key) -> bool:
+        return key[0] == number and (not segment or key[1] in inside)
+
+    def before(key: Key) -> bool:
+        return key[0] != number and (not segment or key[1] in inside)
+
+    return ours, before
+
+
+def _edges(sight: Sight, lost_ms: int, segment: Segment, before: Wanted) -> list[int]:
+    place = (NAME, "edges", lost_ms, segment)
+    if place not in sight.cache:
+        sight.cache[place] = sight.scope.latency.coarse.edges_for(
+            lost_ms - COARSE_KEPT_MS, lost_ms, before, QUANTILES
+        )
+    edges: list[int] = sight.cache[place]
+    return edges
+
+
+def _past(
+    sight: Sight, lost_ms: int, segment: Segment, edge: int, before: Wanted
+) -> Past | None:
+    place = (NAME, "past", lost_ms, segment, edge)
+    if place not in sight.cache:
+        margin = sight.rule.signals[NAME].margin
+        sight.cache[place] = past_of(sight.scope.latency, edge, lost_ms, before, margin)
+    past: Past | None = sight.cache[place]
+    return past
+
+
+def past_of(
+    state: LatencyState, edge: int, lost_ms: int, before: Wanted, margin: float
+) -> Past | None:
+    """What came before the loss of control; None if it is too short to predict."""
+    found = series(state.coarse, edge, lost_ms - COARSE_KEPT_MS, lost_ms, before)
+    if len(found.above) * found.bin_ms < SHORT_MS:
+        found = series(state.fine, edge, lost_ms - SHORT_MS, lost_ms, before)
+    if np.isfinite(found.above).sum() < PAST_BINS_MIN:
+        return None
+    return Past(found.above, found.records, found.bin_ms, Terms(margin=margin))
+
+
+def series(
+    ledger: DurationLedger, edge: int, start_ms: int, end_ms: int, wanted: Wanted
+) -> Series:
+    """Records above an edge and all records, from the first bin that holds any."""
+    above, records = ledger.exceedances(edge, max(0, start_ms), end_ms, wanted)
+    there = np.flatnonzero(np.isfinite(records))
+    first = int(there[0]) if there.size else len(above)
+    return Series(ledger.bin_ms, above[first:], records[first:])
+
+
+def _outcome(
+    past: Past, sight: Sight, edge: int, lost_ms: int, ours: Wanted
+) -> Outcome | None:
+    state, now_ms = sight.scope.latency, sight.now_ms
+    above, records = state.coarse.exceedances(edge, lost_ms, now_ms, ours)
+    over_ms = past.over_after_ms(above, records, state.coarse.bin_ms)
+    recent = recent_of(state, edge, lost_ms, now_ms, ours)
+    if len(recent.bad) < 1:
+        return None
+    shortest_ms = max(BLOCK_MIN_MS, BLOCK_MIN_WINDOWS * sight.scope.width_ms)
+    bin_ms = state.fine.bin_ms
+    last_ms = bin_ms * -(-NEWEST_MS // bin_ms)
+    blocks = cut(recent, lost_ms + max(0, over_ms), shortest_ms, HOUR_MS, last_ms)
+    if not len(blocks.lengths_ms):
+        return None
+    return past.look(now_ms - lost_ms, blocks, over=over_ms >= 0)
+
+
+def recent_of(
+    state: LatencyState, edge: int, lost_ms: int, now_ms: int, wanted: Wanted
+) -> Recent:
+    """Counts since the loss of control: in coarse bins, the newest hours in fine ones.
+
+    Bins that are only partly after the loss are left out.
+    """
+    coarse_ms, fine_ms = state.coarse.bin_ms, state.fine.bin_ms
+    kept_ms = max(lost_ms, now_ms - FINE_KEPT_MS)
+    middle_ms = coarse_ms * -(-kept_ms // coarse_ms)
+    first_ms = coarse_ms * -(-lost_ms // coarse_ms)
+    if middle_ms <= first_ms or middle_ms > now_ms:
+        middle_ms = first_ms = fine_ms * -(-lost_ms // fine_ms)
+    old = state.coarse.exceedances(edge, first_ms, middle_ms, wanted)
+    new = state.fine.exceedances(edge, middle_ms, now_ms, wanted)
+    edges = [
+        first_ms + coarse_ms * np.arange(len(old[0])),
+        middle_ms + fine_ms * np.arange(len(new[0]) + 1),
+    ]
+    above, records = (
+        np.nan_to_num(np.concatenate(p)) for p in zip(old, new, strict=True)
+    )
+    return Recent(np.concatenate(edges).astype(np.int64), above, records)
+
+
+def _finding(sight: Sight, segment: Segment, outcome: Outcome, edge: int) -> Finding:
+    threshold = outcome.threshold + (SEGMENT_EXTRA if segment else 0.0)
+    edge_ms = sight.scope.latency.coarse.edges_ms[edge]
+    return Finding(
+        signal=NAME,
+        control="history",
+        guarantee="empirical",
+        reason=REASON,
+        z=outcome.z,
+        threshold=threshold,
+        fires=outcome.present and outcome.z >= threshold,
+        segment=segment,
+        ratio=outcome.ratio,
+        counts=(outcome.units, outcome.bad, outcome.units, outcome.expected),
+        onset_ms=sight.now_ms - outcome.length_ms,
+        unit=UNIT,
+        detail=f"above {edge_ms:g} ms",
+    )
