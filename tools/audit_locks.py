@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = ("dev", "java", "supply")
-"""The worker's and the demonstration's locks are parts of the developers'."""
+LOCKS = ("bench", "java", "supply")
+"""The worker's, the demonstration's and the developers' are parts of the first."""
 
 TIMEOUT_S = 15
 LIMIT_S = 600
