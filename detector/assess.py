@@ -1,19 +1,25 @@
 """Closed windows into evidence: all due windows of a round in one kernel call.
 
-``prepare`` lines the arms up, ``add_evidence`` updates every touched row of every
-scope of the round at once, ``facts_of_all`` reads off what decisions look at.
+``prepare`` lines the arms up and ``add_evidence`` updates every touched row of every
+scope of the round at once; ``reading`` says what decisions look at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from math import log
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from detector.combine import release_log_e
-from detector.decide import Facts
+from detector.changes import close_apart, watch_components
+from detector.comparing import (
+    by_stratum,
+    compare_errors,
+    compare_signal,
+    plan_of,
+    rivals_of,
+    sole_component,
+)
 from detector.evidence.confidence import ratio_log_likelihood
 from detector.evidence.rate_ratio import (
     excess_bad,
@@ -31,21 +37,17 @@ from detector.rulebook import InForce
 from detector.scope import Scope, Track, Watch
 from detector.series import (
     Series,
-    SeriesSet,
     initial_segments,
     initial_weights,
     segments_of,
 )
+from detector.signals.census import Aside
 from detector.signals.cohort import is_slow
-from detector.signals.errors import UNIT_WORDS, Comparison, Known, WindowFacts
+from detector.signals.errors import Comparison, WindowFacts
 from detector.signals.oddclients import read_window, set_aside
-from detector.signals.table import COMPARED, ERRORS
-from detector.signals.telemetry import is_silent
+from detector.signals.table import COMPARED
+from detector.signals.telemetry import is_silent, troubles
 from detector.windows import OpenWindow, kept_errors, ledger_values
-
-CONFIDENCE_ALPHA = 0.05
-RECOVERED_LOG_E = log(100.0)
-PLAIN_RATIO = (0.0, 1.0, float("inf"))
 
 
 class Prepared(NamedTuple):
@@ -66,47 +68,62 @@ def prepare(
         name for name, watch in scope.watches.items() if watch.episode is not None
     )
     prepared = []
+    aside: dict[int, Aside] = {}
     candidates = scope.registry.candidates()
     scope.catalogue.close(read_window(window, candidates), window.end_ms)
+    apart = close_apart(scope.changes, window.end_ms)
     for release in candidates:
         watch = scope.watches.get(release.name)
         if watch is None:
             continue
         groups = scope.registry.control_of(release, blamed)
-        known = Known(
-            scope.error_rates,
-            scope.health,
-            watch.errors.hits,
-            set_aside(scope.catalogue, release.number),
+        plan, drop = plan_of(scope, watch, release, window, apart, groups)
+        odd = aside.setdefault(
+            release.number, set_aside(scope.catalogue, release.number)
         )
-        found, seen = ERRORS.compare(window, release, groups, known)
+        found, seen = compare_errors(plan, watch, odd)
         _note_coverage(watch, window.end_ms, seen)
+        if "usage" not in scope.last_event_ms and any(
+            number == release.number for number, _ in window.durations
+        ):
+            watch.last_usage_ms = window.end_ms  # a service of durations alone
         joint = Joint(seen.candidate_units, seen.beside_units)
         note_control(watch, release, window, scope.width_ms, joint)
-        if is_slow(scope, inforce.rule, release):
+        rivals = rivals_of(scope, watch)
+        explained = rivals.pooled and rivals.leader is not None
+        for biased in watch.tracks.values() if drop or explained else ():
+            _forget_track(biased, rows)
+        if watch.slow:
             found = []
             _forget_track(watch.errors, rows)
+        if explained:  # what another change did is not counted against this one
+            found = []
+        watch.slow = is_slow(scope, inforce.rule, release)
+        health = scope.health.get(release.number)
+        watch.troubles = troubles(health) if health else ()
         present = bool(seen.candidate_usage_lines or seen.candidate_bad_lines)
         prepared += _prepare_track(
             scope, watch.errors, window, inforce, rows, found, present
         )
-        for signal in COMPARED:
-            for name, each in signal.compare(scope, window, release, groups):
+        for signal in COMPARED if not explained else ():
+            for name, each in compare_signal(plan, signal):
                 track = watch.tracks.get(name)
                 if track is not None:
                     prepared += _prepare_track(
                         scope, track, window, inforce, rows, each, bool(each)
                     )
+    if scope.changes.watched:
+        watch_components(scope.changes, scope.registry.candidates(), window.end_ms)
     numbers = [release.number for release in candidates]
     scope.latency.close(window.end_ms, scope.width_ms, window.durations, numbers)
     note_steps(scope.steps, window.steps)
     _note_error_rates(scope, window)
-    _note_ledger(scope, window)
+    _note_ledger(scope, window, aside)
     return prepared
 
 
 def _forget_track(track: Track, rows: RateRatioRows) -> None:
-    """Failures have turned out to come late: what windows said of them is biased."""
+    """Drop evidence that has turned out biased: late failures, or another's doing."""
     if track.joint_windows:
         rows.reset([one.row for one in track.series.series])
         track.history, track.joint_windows = History(), 0
@@ -181,131 +198,6 @@ def add_evidence(rows: RateRatioRows, prepared: list[Prepared]) -> None:
     )
 
 
-class Lead(NamedTuple):
-    """The series that carries most of a release's evidence."""
-
-    track: Track
-    place: int
-
-
-def leading_series(watch: Watch, rows: RateRatioRows) -> Lead | None:
-    """Where most of the evidence is; None before any series is open."""
-    lines = _lines(watch)
-    if not lines:
-        return None
-    log_e = rows.log_evidence([row for _, _, row, _ in lines])
-    weights = np.array([weight for *_, weight in lines])
-    track, place, _, _ = lines[int(np.argmax(log_e + np.log(weights)))]
-    return Lead(track, place)
-
-
-def series_log_e(track: Track, rows: RateRatioRows) -> np.ndarray:
-    """Evidence of each series of a signal, in the order of its series."""
-    return rows.log_evidence([s.row for s in track.series.series])
-
-
-class Reading(NamedTuple):
-    """What the rows of one watch say now."""
-
-    signal: str
-    log_e: float
-    persistent: bool
-    recovered: bool
-    ratio: tuple[float, float, float]
-
-
-def facts_of(watch: Watch, rows: RateRatioRows, inforce: InForce, now_ms: int) -> Facts:
-    """What a decision about this watch looks at, as of now."""
-    return facts_of_all([watch], [now_ms], rows)[0]
-
-
-def facts_of_all(
-    watches: Sequence[Watch], now_ms: Sequence[int], rows: RateRatioRows
-) -> list[Facts]:
-    """The same for many watches at once, each as of its own moment.
-
-    A watch's facts do not depend on the others: rows are read in one call only
-    because a call costs as much as a hundred rows.
-    """
-    opened = [w for w in watches if w.rows()]
-    readings = iter(_read(opened, rows) if opened else ())
-    nothing = Reading(ERRORS.NAME, 0.0, False, False, PLAIN_RATIO)
-    return [
-        _facts(watch, next(readings) if watch.rows() else nothing, at_ms)
-        for watch, at_ms in zip(watches, now_ms, strict=True)
-    ]
-
-
-def _lines(watch: Watch) -> list[tuple[Track, int, int, float]]:
-    """(signal, place, row, weight) of every series of a watch."""
-    return [
-        (track, index, one.row, track.share * one.weight)
-        for track in watch.tracks.values()
-        for index, one in enumerate(track.series.series)
-    ]
-
-
-def _read(watches: list[Watch], rows: RateRatioRows) -> list[Reading]:
-    lines = [_lines(watch) for watch in watches]
-    log_e = rows.log_evidence([row for own in lines for _, _, row, _ in own])
-    each: list[float] = []
-    leads: list[int] = []
-    signals: list[str] = []
-    begin = 0
-    for own in lines:
-        mine = log_e[begin : begin + len(own)]
-        begin += len(own)
-        weights = np.array([weight for *_, weight in own])
-        each.append(release_log_e(mine, weights))
-        track, _, row, _ = own[int(np.argmax(mine + np.log(weights)))]
-        leads.append(row)
-        signals.append(track.signal)
-    persistent = rows.persistent(leads).tolist()
-    recovered = rows.recovered(leads, RECOVERED_LOG_E).tolist()
-    whole = [own[0][2] for own in lines]
-    ratios = rows.confidence(whole, CONFIDENCE_ALPHA).tolist()
-    return [
-        Reading(signal, e, lasts, gone, (low, point, high))
-        for signal, e, lasts, gone, (low, point, high) in zip(
-            signals, each, persistent, recovered, ratios, strict=True
-        )
-    ]
-
-
-def _facts(watch: Watch, reading: Reading, now_ms: int) -> Facts:
-    track = watch.errors
-    return Facts(
-        now_ms=now_ms,
-        signal=reading.signal,
-        log_e=reading.log_e,
-        persistent=reading.persistent,
-        recovered=reading.recovered,
-        ratio=reading.ratio,
-        margin=track.margin,
-        units_candidate=track.units_candidate,
-        units_control=track.units_control,
-        last_usage_ms=watch.last_usage_ms,
-        joint_windows=track.joint_windows,
-        control_windows=watch.control_windows,
-        errors_only_windows=watch.errors_only_windows,
-        errors_only_lines=watch.errors_only_lines,
-        mismatched=watch.mismatched_windows >= 3,
-        findings=tuple(watch.findings),
-    )
-
-
-def release_rows(watch: Watch, rows: RateRatioRows) -> None:
-    """Give the rows of a watch back."""
-    rows.free(watch.rows())
-    for track in watch.tracks.values():
-        track.series = SeriesSet()
-
-
-def unit_word(track: Track) -> str:
-    """What one counted unit is called: session, user or request."""
-    return UNIT_WORDS[track.way]
-
-
 def _membership(
     prepared: Iterable[Prepared],
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int, int]]]:
@@ -354,32 +246,26 @@ def _note_joint(
         track.bad_candidate += c.bad_candidate
         track.units_control += c.units_control
         track.bad_control += c.bad_control
-    track.history.add(
-        start_ms,
-        end_ms,
-        {
-            c.stratum: (
-                c.units_candidate,
-                c.bad_candidate,
-                c.units_control,
-                c.bad_control,
-            )
-            for c in joint
-        },
-    )
+    track.history.add(start_ms, end_ms, by_stratum(joint))
 
 
-def _note_ledger(scope: Scope, window: OpenWindow) -> None:
+def _note_ledger(scope: Scope, window: OpenWindow, aside: dict[int, Aside]) -> None:
     """Keep the window's counts for questions about time."""
     ledger = scope.ledger
     ledger.set_width(scope.width_ms)
     scope.maturity.set_width(scope.width_ms)
     before = ledger.newest_ms // ledger.coarse_ms
+    sole = sole_component(scope) if scope.changes.watched else None
     for key in sorted(window.cells):
         if not (window.cells[key].usage_lines or window.cells[key].error_lines):
             continue
-        values = ledger_values(window.cells[key], scope.error_rates.get(key[0], 1.0))
-        ledger.add(window.end_ms, key, values)
+        release, stratum = key
+        values = ledger_values(
+            window.cells[key],
+            scope.error_rates.get(release, 1.0),
+            aside.get(release, {}).get(stratum, frozenset()),
+        )
+        ledger.add(window.end_ms, (sole or release, stratum), values)
     if ledger.newest_ms // ledger.coarse_ms > before:
         ledger.forget()
         scope.maturity.forget()

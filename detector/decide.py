@@ -9,7 +9,7 @@ is never healthy: that needs exposure, time and an upper limit below the margin.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log
+from math import inf, log
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -21,6 +21,10 @@ from detector.verdicts import Action, ReasonCode, RecommendationState, Verdict
 
 SILENT_MS = 300_000
 """A release without usage for this long has gone silent."""
+
+LEAD_MIN_NATS = 2.0
+"""How far ahead of those it can not be told from the blamed one must be. Larger:
+fewer wrong names, more holds."""
 
 BROKEN_WINDOWS = 3
 BROKEN_ERROR_LINES = 10
@@ -46,6 +50,17 @@ class Facts(NamedTuple):
     mismatched: bool
     findings: tuple[Finding, ...] = ()
     seen_ms: int = -1
+    bad_candidate: float = 0.0
+    bad_control: float = 0.0
+    past_ms: int = -1
+    has_past: bool = False
+    unfixed: tuple[str, ...] = ()
+    exonerated: bool = False
+    rivals: tuple[str, ...] = ()
+    lead_log_e: float = inf
+    explained: bool = False
+    slow: bool = False
+    troubles: tuple[str, ...] = ()
 
 
 class Episode(Struct):
@@ -131,8 +146,11 @@ def action_against(release: Release, target: str | None) -> Action:
     """
     if release.inferred:
         return Action.WATCH
-    if release.component is not None or release.strategy == "flag":
+    if release.strategy == "flag":
         return Action.WITHDRAW
+    if release.component is not None:
+        known = release.predecessor is not None and target is not None
+        return Action.REPLACE if known else Action.WITHDRAW
     if release.rollback == "forbidden":
         return Action.HOTFIX
     if release.strategy == "mobile":
@@ -171,6 +189,29 @@ def _is_beyond(facts: Facts, rule: Rule) -> bool:
     """Whether the proven evidence has reached its threshold, on enough exposure."""
     least = min(facts.units_candidate, facts.units_control)
     return facts.log_e >= log(1.0 / rule.alpha) and least >= rule.min_exposure
+
+
+def _explained(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
+    """Another change in the same units is blamed: this one can not be judged."""
+    if not facts.explained:
+        return None
+    return Judgement(
+        Verdict.INCONCLUSIVE,
+        (ReasonCode.BLAME_UNCLEAR, *_inferred(release)),
+        Action.WATCH,
+    )
+
+
+def _unclear(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
+    """Harm in units that run several changes, none of them ahead."""
+    beyond = _is_beyond(facts, rule)
+    harmed = (beyond and facts.persistent) or strongest(facts.findings) is not None
+    if not facts.rivals or not harmed:
+        return None
+    if beyond and facts.lead_log_e >= LEAD_MIN_NATS:
+        return None
+    reasons = (ReasonCode.BLAME_UNCLEAR, *_inferred(release))
+    return Judgement(Verdict.INCONCLUSIVE, reasons, Action.HOLD)
 
 
 def _proven(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
@@ -222,6 +263,8 @@ def _to_look_at(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
     for finding in facts.findings:
         if finding.fires and not finding.acts:
             reasons = (ReasonCode(finding.reason), *_inferred(release))
+            if facts.exonerated:
+                reasons = (*reasons, ReasonCode.EXONERATED)
             return Judgement(Verdict.INCONCLUSIVE, reasons, Action.INVESTIGATE)
     return None
 
@@ -235,12 +278,36 @@ def _nothing_seen(facts: Facts, release: Release, rule: Rule) -> Judgement | Non
     return None
 
 
+def _lost(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
+    """Usage is missing while failures keep the plan: lines were lost, not users."""
+    for finding in facts.findings:
+        lost = finding.reason == ReasonCode.ERRORS_WITHOUT_USAGE
+        if lost and finding.z >= finding.threshold:
+            reasons = (ReasonCode.ERRORS_WITHOUT_USAGE,)
+            return Judgement(Verdict.UNRELIABLE, reasons, Action.HOLD)
+    return None
+
+
+def _troubled(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
+    """Telemetry that is not good enough to call a release healthy by."""
+    if not facts.troubles or _healthy(facts, release, rule) is None:
+        return None
+    reasons = tuple(ReasonCode(trouble) for trouble in facts.troubles)
+    return Judgement(Verdict.INCONCLUSIVE, reasons, _wait(rule))
+
+
 def _no_control(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
     if facts.joint_windows:
         return None
-    reason = (
-        ReasonCode.NO_COMMON_STRATUM if facts.control_windows else ReasonCode.NO_CONTROL
-    )
+    reason = ReasonCode.NO_CONTROL
+    if facts.slow:
+        reason = ReasonCode.COHORTS_ONLY
+    elif facts.has_past:
+        reason = ReasonCode.PAST_ONLY
+    elif facts.control_windows:
+        reason = ReasonCode.NO_COMMON_STRATUM
+    elif facts.past_ms >= 0:
+        reason = ReasonCode.NO_HISTORY
     return Judgement(Verdict.INCONCLUSIVE, (reason, *_inferred(release)), _wait(rule))
 
 
@@ -268,6 +335,14 @@ def _suspicion(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
     )
 
 
+def _unfixed(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
+    """A hotfix that did not fix what it names is not healthy, however calm."""
+    if not facts.unfixed:
+        return None
+    reasons = (ReasonCode.FIX_INCOMPLETE, *_inferred(release))
+    return Judgement(Verdict.INCONCLUSIVE, reasons, _wait(rule))
+
+
 def _healthy(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
     if facts.ratio[2] >= facts.margin or _thin(facts, rule):
         return None
@@ -281,6 +356,8 @@ def _healthy(facts: Facts, release: Release, rule: Rule) -> Judgement | None:
 
 
 def _what_is_missing(facts: Facts, release: Release, rule: Rule) -> ReasonCode:
+    if facts.past_ms >= 0:  # what was compared beside a control can not grow any more
+        return ReasonCode.PAST_ONLY if facts.has_past else ReasonCode.NO_HISTORY
     if _thin(facts, rule):
         return ReasonCode.THIN_TRAFFIC
     if _young(facts, release, rule):
@@ -300,7 +377,10 @@ def _young(facts: Facts, release: Release, rule: Rule) -> bool:
 
 LOOKS = (
     _broken,
+    _lost,
     _nothing_seen,
+    _explained,
+    _unclear,
     _proven,
     _found,
     _passing,
@@ -308,6 +388,8 @@ LOOKS = (
     _to_look_at,
     _no_control,
     _suspicion,
+    _unfixed,
+    _troubled,
     _healthy,
 )
 

@@ -57,9 +57,14 @@ class Strip(Struct, array_like=True):
         new = (a + b for a, b in zip(old, values, strict=True))
         _ROW.pack_into(self.data, place, *new)
 
-    def rows(self) -> FloatArray:
-        """Shape (bins, 1 + EDGES_MAX): records, then those above each edge."""
-        flat = np.frombuffer(self.data, dtype="<f4").astype(np.float64)
+    def rows(self, low: int, high: int) -> FloatArray:
+        """Bins ``[low, high)``, all of them held: records, then those above each edge.
+
+        Shape (bins, 1 + EDGES_MAX).
+        """
+        count = (high - low) * (EDGES_MAX + 1)
+        place = (low - self.first) * _ROW.size
+        flat = np.frombuffer(self.data, "<f4", count, place).astype(np.float64)
         return flat.reshape(-1, EDGES_MAX + 1)
 
 
@@ -120,10 +125,7 @@ class DurationLedger(Struct):
         above, records : arrays of shape (bins,)
             NaN where nothing arrived or the edge was not known.
         """
-        values = self._sums(start_ms, end_ms, wanted)
-        above, records = values[:, 1 + edge], values[:, 0]
-        there = np.isfinite(above) & (records > 0)
-        return np.where(there, above, np.nan), np.where(there, records, np.nan)
+        return exceedances_in(self.sums(start_ms, end_ms, wanted), edge)
 
     def edges_for(
         self,
@@ -136,16 +138,20 @@ class DurationLedger(Struct):
 
         Each edge once; edges that the time did not know throughout are left out.
         """
-        values = self._sums(start_ms, end_ms, wanted)[:, : 1 + len(self.edges_ms)]
+        values = self.sums(start_ms, end_ms, wanted)[:, : 1 + len(self.edges_ms)]
         total = values.sum(axis=0)
         known = np.flatnonzero(np.isfinite(total[1:]))
         units = np.full(known.size, total[0])
         nearest = nearest_edges(total[1:][known], units, quantiles)
         return sorted({int(known[i]) for i in nearest})
 
-    def _sums(
+    def sums(
         self, start_ms: int, end_ms: int, wanted: Callable[[Key], bool]
     ) -> FloatArray:
+        """Records, and those above each edge, of the bins that end in (start, end].
+
+        Shape (bins, 1 + EDGES_MAX).
+        """
         first, last = -(-start_ms // self.bin_ms), end_ms // self.bin_ms
         total = np.zeros((max(0, last - first), EDGES_MAX + 1))
         for day in sorted(self.pages):
@@ -153,11 +159,10 @@ class DurationLedger(Struct):
                 if not wanted(key):
                     continue
                 track = self.pages[day][key]
-                rows = track.rows()
-                low, high = max(first, track.first), min(last, track.first + len(rows))
+                size = len(track.data) // _ROW.size
+                low, high = max(first, track.first), min(last, track.first + size)
                 if low < high:
-                    part = rows[low - track.first : high - track.first]
-                    total[low - first : high - first] += part
+                    total[low - first : high - first] += track.rows(low, high)
         return total
 
     def _stratum(self, number: int) -> int:
@@ -172,6 +177,13 @@ class DurationLedger(Struct):
         oldest = (self.newest_ms - self.kept_ms) // DAY_MS
         for day in [d for d in self.pages if d < oldest]:
             del self.pages[day]
+
+
+def exceedances_in(sums: FloatArray, edge: int) -> tuple[FloatArray, FloatArray]:
+    """Records above an edge, and all; NaN where nothing arrived."""
+    above, records = sums[:, 1 + edge], sums[:, 0]
+    there = np.isfinite(above) & (records > 0)
+    return np.where(there, above, np.nan), np.where(there, records, np.nan)
 
 
 def chosen_edges(durations: Durations) -> tuple[float, ...]:

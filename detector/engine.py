@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from detector.assess import add_evidence, facts_of_all, prepare
+from detector.assess import add_evidence, prepare
 from detector.decode import decode
 from detector.episodes import conclude, obey, retire
 from detector.events import EVERY_SERVICE, Command, Deploy, Event, Telemetry, Tick
@@ -24,11 +24,13 @@ from detector.intake import (
     take_telemetry,
 )
 from detector.looking import Caches, look_around
+from detector.reading import facts_of_all
 from detector.records import LogRecord, Output, Outputs, Rejected
 from detector.releases import Stage
 from detector.rulebook import InForce, Rulebook
 from detector.rulefile import RuleFileError, RuleSet
 from detector.scope import Scope, ScopeKey
+from detector.verification import is_waiting, verify
 from detector.wire import dead_letter
 
 SCOPES_MAX = 20_000
@@ -78,6 +80,7 @@ class Partition:
         self.counts: Counter[str] = Counter()
         self.dirty: set[ScopeKey] = set()
         self.gone: set[ScopeKey] = set()
+        self.days_written: dict[ScopeKey, tuple[int, ...]] = {}
         self.ids_held = 0
         self.caches: Caches = {}
 
@@ -105,7 +108,8 @@ class Partition:
     def wants_tick(self, now_ms: int) -> bool:
         """Whether something is open that only the passing of time can close."""
         return any(
-            now_ms > scope.watermark_ms and (scope.open or scope.registry.candidates())
+            now_ms > scope.watermark_ms
+            and (scope.open or scope.registry.candidates() or is_waiting(scope))
             for scope in self.scopes.values()
         )
 
@@ -317,6 +321,7 @@ class Partition:
         self, moments: list[tuple[Scope, int]], offset: int, outputs: Outputs
     ) -> None:
         """Judge every watch of the scopes as of the moment beside each scope."""
+        verify(moments, self.rulebook, self.arrival_ms, offset, outputs)
         looks = [(s, watch, ms) for s, ms in moments for watch in s.watches.values()]
         watches, times_ms = [w for _, w, _ in looks], [ms for _, _, ms in looks]
         every = facts_of_all(watches, times_ms, self.rows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from math import log
 
-from detector.assess import facts_of, release_rows
+from detector.blame import with_rivals
 from detector.decide import (
     Episode,
     Facts,
@@ -25,6 +25,7 @@ from detector.evidence.rows import RateRatioRows
 from detector.findings import Finding
 from detector.harm import harm_of, onset_of
 from detector.history import History
+from detector.reading import behind_second_lock, facts_of, facts_of_all, release_rows
 from detector.records import Outputs
 from detector.releases import Release, Stage
 from detector.report import recommendation_record, target_of, verdict_record
@@ -37,6 +38,7 @@ from detector.verdicts import (
     Verdict,
     recommendation_id,
 )
+from detector.verification import begin
 from detector.wire import recommendation_output, verdict_output
 
 DAY_MS = 86_400_000
@@ -63,6 +65,12 @@ def conclude(
 ) -> None:
     """Judge one watch now and publish what changed."""
     release = scope.registry.releases[watch.release]
+    facts = behind_second_lock(scope, watch, facts, rows)
+    if watch.episode is None:
+        now_ms = facts.now_ms
+        facts = with_rivals(
+            scope, watch, facts, lambda w: facts_of_all(w, [now_ms] * len(w), rows)
+        )
     say = _Voice(scope, watch, release, inforce, rows, facts, decided_at, offset)
     if release.stage is Stage.ENDED:
         _end(say, outputs)
@@ -117,7 +125,7 @@ def obey(
         episode.state = state
         episode.revision += 1
         release = scope.registry.releases[watch.release]
-        facts = facts_of(watch, rows, inforce, scope.closed_until_ms)
+        facts = facts_of(watch, rows, scope.closed_until_ms)
         say = _Voice(scope, watch, release, inforce, rows, facts, decided_at, offset)
         reason = (
             ReasonCode.WITHDRAWN_BY_COMMAND
@@ -203,7 +211,11 @@ def _open_episode(say: _Voice, action: Action, finding: Finding | None) -> Episo
         start_ms=start_ms,
         segment=segment,
         id=recommendation_id(
-            scope.service, scope.environment, release.name, release.component, start_ms
+            scope.service,
+            scope.environment,
+            release.shown,
+            release.component,
+            start_ms,
         ),
         revision=1,
         action=action,
@@ -225,6 +237,8 @@ def _end(say: _Voice, outputs: Outputs) -> None:
     reasons = (ReasonCode.ROLLED_BACK,) if taken_back else ()
     kept = previous.reasons if previous else (ReasonCode.NO_USAGE,)
     judgement = Judgement(verdict, reasons or kept, Action.CONTINUE)
+    if taken_back:
+        begin(say.scope, say.watch, say.release)
     if say.watch.episode is not None:
         state = (
             RecommendationState.EXECUTED if taken_back else RecommendationState.EXPIRED

@@ -29,7 +29,7 @@ FIELDS: dict[type[msgspec.Struct], dict[str, str]] = {
     events.ReleaseRecord: {
         "release": "Release that produced the record, as the deploy names it.",
         "attrs": "Attributes for segments such as region, os or app_version; at most "
-        "16, of which a rule uses the ones it names.",
+        "16, of which a rule uses the ones it names, or the service's first three.",
         "component": "Part of the release the record is about.",
         "component_version": "Version of that component.",
         "changes": "Flags, configurations, models and vendor SDKs in force, by name "
@@ -56,7 +56,8 @@ FIELDS: dict[type[msgspec.Struct], dict[str, str]] = {
         "outcome": "How a single unit ended; failed ones are counted as errors where "
         "no error record comes for the same unit.",
         "duration_ms": "How long a single unit took, in milliseconds.",
-        "step": "Step of a funnel the unit reached.",
+        "step": "Step of a funnel the unit reached; such a record adds no units at "
+        "risk, records without a step do.",
         "count": "Requests in the window.",
         "sessions": "Sessions that started in the window; adds up over senders and "
         "windows.",
@@ -110,8 +111,10 @@ FIELDS: dict[type[msgspec.Struct], dict[str, str]] = {
         "release": "Release that is deployed.",
         "phase": "Step in the life of the release.",
         "strategy": "How it is rolled out.",
-        "weight": "Share of the traffic or devices it is meant to get, 0 to 1.",
-        "scope": "Attributes the step is limited to, such as region, ring or tenant.",
+        "weight": "Share of the traffic or devices it is meant to get, 0 to 1; of a "
+        "canary or ab the plan that usage is held against.",
+        "scope": "Attributes the step is limited to, such as region, ring or tenant: "
+        "the release took this part over wholly.",
         "predecessor": "Release it replaces; the preferred baseline.",
         "change": "What kind of change it is.",
         "components": "Components of the release by name and version.",

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detector.assess import CONFIDENCE_ALPHA, leading_series, unit_word
 from detector.evidence.confidence import ratio_interval, ratio_log_likelihood
 from detector.evidence.rows import RateRatioRows
 from detector.findings import Finding
 from detector.history import Counts
 from detector.localise import smallest_cut
+from detector.reading import CONFIDENCE_ALPHA, leading_series, unit_word
 from detector.releases import Release
 from detector.scope import Scope, Track, Watch
 from detector.series import Segment, segments_of

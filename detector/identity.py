@@ -8,6 +8,7 @@ exactly when two records are the same fact sent twice.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TypeVar
 
@@ -151,3 +152,9 @@ def id64(text: str) -> int:
     """
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
+
+
+@lru_cache(maxsize=4096)
+def sender_id(name: str | None) -> int:
+    """The same for a sender, of whom there are few and each again and again."""
+    return id64(name or "")

@@ -5,7 +5,13 @@ from __future__ import annotations
 from enum import Enum
 
 from detector.arrival import grid_end_ms, skew_ms, wider_ms
-from detector.durations import Durations, histogram_of, single
+from detector.changes import (
+    count_apart,
+    fold,
+    watch_components,
+    widen_apart,
+)
+from detector.durations import histogram_of, single
 from detector.events import (
     Deploy,
     Envelope,
@@ -15,8 +21,8 @@ from detector.events import (
     Telemetry,
     Usage,
 )
-from detector.funnel import Steps, take_step
-from detector.identity import id64
+from detector.funnel import take_step
+from detector.identity import id64, sender_id
 from detector.latencystate import take as take_durations
 from detector.releases import Release, Stage
 from detector.rulebook import InForce
@@ -41,6 +47,12 @@ from detector.windows import (
 )
 
 HOUR_MS = 3_600_000
+STREAM_OF: dict[type, str] = {
+    Usage: "usage",
+    Error: "errors",
+    Latency: "latency",
+    Feedback: "feedback",
+}
 HOLD_FORGOTTEN_MS = 900_000
 """A release without usage for this long is not waited for."""
 
@@ -76,7 +88,9 @@ def take_telemetry(
     rule = inforce.rule
     sent_end_ms = event.end_ms + skew_ms(event, arrival_ms)
     release = scope.registry.admit(event.release, min(sent_end_ms, arrival_ms))
-    health = scope.health.setdefault(release.number, Health())
+    health = scope.health.get(release.number)
+    if health is None:
+        health = scope.health[release.number] = Health()
     usage = isinstance(event, Usage) and not event.synthetic
     end_ms = corrected_end_ms(health, sent_end_ms, arrival_ms, scope.width_ms)
     mark = id64(event_id) if event_id is not None else None
@@ -86,9 +100,11 @@ def take_telemetry(
             note_line(health, sent_end_ms, arrival_ms, late=False, duplicate=True)
         return Intake.DUPLICATE
     if usage:
+        before_ms = health.sampled_end_ms
         note_usage_time(health, sent_end_ms, arrival_ms, event.window_s * 1000)
-        _note_hold(scope, release.number, health, arrival_ms, rule.grace_ms)
-        end_ms = corrected_end_ms(health, sent_end_ms, arrival_ms, scope.width_ms)
+        if health.sampled_end_ms != before_ms:  # else nothing was learnt from it
+            _note_hold(scope, release.number, health, arrival_ms, rule.grace_ms)
+            end_ms = corrected_end_ms(health, sent_end_ms, arrival_ms, scope.width_ms)
     future = end_ms > arrival_ms + rule.skew_ms
     late = end_ms <= scope.closed_until_ms
     if usage:
@@ -100,7 +116,12 @@ def take_telemetry(
         if isinstance(event, Usage):
             advance_watermark(scope, end_ms, arrival_ms)
         return Intake.IGNORED
-    matured = _note_maturity(scope, event, release, end_ms, arrival_ms, mark, inforce)
+    key = None
+    matured = False
+    slow = _slow_line(event, inforce)
+    if slow is not None:
+        key = release.number, _stratum(scope, slow, inforce)
+        matured = _note_maturity(scope, slow, key, late, arrival_ms, mark, inforce)
     if late and matured and (scope.named_slow or scope.maturity.is_slow):
         return Intake.COUNTED
     if late:
@@ -110,39 +131,45 @@ def take_telemetry(
     window = _window_of(scope, end_ms)
     if mark is not None:
         window.ids.add(mark)
-    _count(scope, window, event, end_ms, inforce)
+    if key is None:
+        key = release.number, _stratum(scope, event, inforce)
+    _count(scope, window, event, release, key, end_ms, inforce)
     if isinstance(event, Latency) and "usage" not in scope.last_event_ms:
         advance_watermark(scope, end_ms, arrival_ms)  # a service of durations alone
     if isinstance(event, Usage):
-        note_sender(health, id64(event.sender or ""), end_ms)
+        note_sender(health, sender_id(event.sender), end_ms)
         scope.sampled |= event.sample_rate < 1.0
         advance_watermark(scope, end_ms, arrival_ms)
     return Intake.COUNTED
 
 
+def _slow_line(event: Telemetry, inforce: InForce) -> Usage | Error | None:
+    """The line if it could be one of a slow source."""
+    if not inforce.slow_delay_max_ms:
+        return None
+    if isinstance(event, Error):
+        return event if event.severity in COUNTED_SEVERITIES else None
+    return event if isinstance(event, Usage) else None
+
+
 def _note_maturity(
     scope: Scope,
-    event: Telemetry,
-    release: Release,
-    end_ms: int,
+    event: Usage | Error,
+    key: tuple[int, int],
+    late: bool,
     arrival_ms: int,
     mark: int | None,
     inforce: InForce,
 ) -> bool:
     """Whether a slow source's line is counted by its age, however late it comes."""
-    rule = inforce.rule
-    if not rule.slow_delay_max_h or not isinstance(event, Usage | Error):
-        return False
-    if isinstance(event, Error) and event.severity not in COUNTED_SEVERITIES:
-        return False
     return scope.maturity.note(
         event,
-        (release.number, _stratum(scope, event, inforce)),
+        key,
         arrival_ms,
         named=scope.named_slow,
-        late=end_ms <= scope.closed_until_ms,
+        late=late,
         mark=mark,
-        delay_max_ms=rule.slow_delay_max_h * HOUR_MS,
+        delay_max_ms=inforce.slow_delay_max_ms,
     )
 
 
@@ -150,8 +177,6 @@ def _note_hold(
     scope: Scope, number: int, health: Health, arrival_ms: int, grace_ms: int
 ) -> None:
     """Windows wait for the release whose usage typically comes last."""
-    if health.sampled_arrival_ms != arrival_ms:
-        return
     live = {
         known: wait_ms
         for known, wait_ms in scope.holds_ms.items()
@@ -189,6 +214,8 @@ def take_deploy(
 
 def open_watches(scope: Scope, inforce: InForce) -> None:
     """Every candidate of the registry has a watch."""
+    began_ms = max(scope.open, default=scope.closed_until_ms)
+    watch_components(scope.changes, scope.registry.candidates(), began_ms)
     for release in scope.registry.candidates():
         if release.name in scope.watches:
             continue
@@ -216,26 +243,9 @@ def _widen(scope: Scope, event: Envelope) -> None:
     narrow = scope.open
     scope.open = {}
     for end_ms in sorted(narrow):
-        _merge(scope, narrow[end_ms], grid_end_ms(end_ms, wider))
-
-
-def _merge(scope: Scope, window: OpenWindow, end_ms: int) -> None:
-    """Move an open window into the wider one that covers it."""
-    target = scope.open.get(end_ms)
-    if target is None:
-        window.end_ms = end_ms
-        scope.open[end_ms] = window
-        return
-    target.ids |= window.ids
-    for key, cell in window.cells.items():
-        if key in target.cells:
-            target.cells[key].absorb(cell)
-        else:
-            target.cells[key] = cell
-    for key, durations in window.durations.items():
-        target.durations.setdefault(key, Durations()).absorb(durations)
-    for key, steps in window.steps.items():
-        target.steps.setdefault(key, Steps()).absorb(steps)
+        wide = grid_end_ms(end_ms, wider)
+        fold(scope.open.setdefault(wide, OpenWindow(wide)), narrow[end_ms])
+    widen_apart(scope.changes, lambda end_ms: grid_end_ms(end_ms, wider))
 
 
 def _stratum(scope: Scope, event: Telemetry, inforce: InForce) -> int:
@@ -249,43 +259,65 @@ def _stratum(scope: Scope, event: Telemetry, inforce: InForce) -> int:
 
 def _window_of(scope: Scope, end_ms: int) -> OpenWindow:
     grid_end = grid_end_ms(end_ms, scope.width_ms)
-    return scope.open.setdefault(grid_end, OpenWindow(grid_end))
+    found = scope.open.get(grid_end)
+    if found is None:
+        found = scope.open[grid_end] = OpenWindow(grid_end)
+    return found
 
 
 def _count(
     scope: Scope,
     window: OpenWindow,
-    event: Usage | Error | Latency | Feedback,
+    event: Telemetry,
+    release: Release,
+    key: tuple[int, int],
     end_ms: int,
     inforce: InForce,
 ) -> None:
     if scope.first_ms < 0:
         scope.first_ms = end_ms
-    release = scope.registry.admit(event.release, end_ms)
-    stratum = _stratum(scope, event, inforce)
-    key = (release.number, stratum)
+    units = _count_into(scope, window, event, key, release.number, end_ms)
+    apart = count_apart(scope.changes, event, release.number, window.end_ms)
+    if apart is not None:
+        _count_into(scope, apart.window, event, key, apart.owner, end_ms)
+    note_stream(scope, STREAM_OF[type(event)], end_ms)
+    if not isinstance(event, Usage):
+        return
+    release.units += units
+    scope.units_total += units
+    release.last_usage_ms = max(release.last_usage_ms, end_ms)
+    if release.stage is Stage.BASELINE and scope.registry.infer(
+        release, end_ms, scope.units_total
+    ):
+        open_watches(scope, inforce)
+
+
+def _count_into(
+    scope: Scope,
+    window: OpenWindow,
+    event: Telemetry,
+    key: tuple[int, int],
+    owner: int,
+    end_ms: int,
+) -> float:
+    """Count a record into a window; returns the requests that it stands for.
+
+    ``owner`` is among whose units one fails for the first time.
+    """
     hour = (end_ms - 1) // HOUR_MS
     if isinstance(event, Usage):
-        note_stream(scope, "usage", end_ms)
-        _count_usage(scope, window, event, key, hour, end_ms)
-        release.last_usage_ms = max(release.last_usage_ms, end_ms)
-        if release.stage is Stage.BASELINE and scope.registry.infer(
-            release, end_ms, scope.units_total
-        ):
-            open_watches(scope, inforce)
-    elif isinstance(event, Error):
-        note_stream(scope, "errors", end_ms)
+        return _count_usage(scope, window, event, key, owner, hour, end_ms)
+    if isinstance(event, Error):
         signature = scope.catalogue.number(signature_of(event), end_ms, event.url)
         cell = window.cell(*key)
-        add_error(cell, event, release.number, scope.seen_bad, hour, signature)
+        add_error(cell, event, owner, scope.seen_bad, hour, signature)
     elif isinstance(event, Latency):
-        note_stream(scope, "latency", end_ms)
         take_durations(window.durations, key, histogram_of(event))
     else:
-        note_stream(scope, "feedback", end_ms)
         cell = window.cell(*key)
         cell.voices = cell.voices or Voices()
         cell.voices.take(event)
+    return 0.0
 
 
 def _count_usage(
@@ -293,13 +325,14 @@ def _count_usage(
     window: OpenWindow,
     event: Usage,
     key: tuple[int, int],
+    owner: int,
     hour: int,
     end_ms: int,
-) -> None:
+) -> float:
     """Count usage; a step of a funnel is reached by units, it brings no new ones."""
     take_step(window.steps, key, event)
     if event.step is not None:
-        return
+        return 0.0
     catalogue = scope.catalogue
     failures = [
         (catalogue.number(f"outcome:{outcome}", end_ms, event.url), count)
@@ -307,11 +340,8 @@ def _count_usage(
     ]
     cell = window.cell(*key)
     before = cell.requests.units
-    add_usage(cell, event, key[0], scope.seen_bad, hour, failures)
-    units = cell.requests.units - before
-    release = scope.registry.names_of[key[0]]
-    scope.registry.releases[release].units += units
-    scope.units_total += units
+    add_usage(cell, event, owner, scope.seen_bad, hour, failures)
     if event.duration_ms is not None:
         count = float(event.count or 1)
         take_durations(window.durations, key, single(event.duration_ms, count))
+    return cell.requests.units - before

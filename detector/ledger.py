@@ -57,9 +57,11 @@ class Strip(Struct, array_like=True):
             self.data, place, *(a + b for a, b in zip(old, values, strict=True))
         )
 
-    def rows(self) -> FloatArray:
-        """The bins as an array of shape (bins, measures)."""
-        flat = np.frombuffer(self.data, dtype="<f4").astype(np.float64)
+    def rows(self, low: int, high: int) -> FloatArray:
+        """Bins ``[low, high)``, all of them held, of shape (bins, measures)."""
+        count = (high - low) * len(MEASURES)
+        place = (low - self.first) * _ROW.size
+        flat = np.frombuffer(self.data, "<f4", count, place).astype(np.float64)
         return flat.reshape(-1, len(MEASURES))
 
     def drop_before(self, bin_number: int) -> None:
@@ -147,12 +149,11 @@ class Ledger(Struct):
         values = np.zeros((len(keys), size, len(MEASURES)))
         for page in pages:
             for key, strip in page.items():
-                rows = strip.rows()
                 low = max(first, strip.first)
-                high = min(last, strip.first + len(rows))
+                high = min(last, strip.first + len(strip.data) // _ROW.size)
                 if low < high:
-                    part = rows[low - strip.first : high - strip.first]
-                    values[row_of[key], low - first : high - first] += part
+                    part = values[row_of[key], low - first : high - first]
+                    part += strip.rows(low, high)
         ends = (np.arange(first, last) + 1) * bin_ms
         return Table(bin_ms, ends, keys, values)
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from detector.aftermath import excuse
+from detector.hotfix import LOOK_EVERY_MS, still_there
 from detector.releases import Release
 from detector.rulebook import InForce
+from detector.rulefile import Rule
 from detector.scope import Scope, Watch
 from detector.sight import Sight
+from detector.signals import pastview
 from detector.signals.table import LOOKED
 from detector.windows import OpenWindow
 
@@ -61,4 +65,33 @@ def look_around(
             continue
         cache = caches.setdefault((*scope.key, release.name), {})
         sight = Sight(scope, watch, release, inforce.rule, window.end_ms, window, cache)
-        watch.findings = [f for signal in LOOKED for f in signal.look(sight)]
+        found = [
+            f
+            for signal in LOOKED
+            for f in signal.look(sight)
+            if _is_on(inforce.rule, f.signal)
+        ]
+        way_back = scope.aftermaths.get(release.name)
+        watch.findings = excuse(way_back, found, window.end_ms)
+        watch.exonerated = any(f.fires for f in found) and watch.findings != found
+        _note_past(sight)
+        before_ms = window.end_ms - scope.width_ms
+        if window.end_ms // LOOK_EVERY_MS != before_ms // LOOK_EVERY_MS:
+            watch.unfixed = still_there(scope, release)
+
+
+def _is_on(rule: Rule, signal: str) -> bool:
+    """Whether a rule leaves a signal in; what it does not know always is."""
+    known = rule.signals.get(signal)
+    return known is None or known.weight > 0
+
+
+def _note_past(sight: Sight) -> None:
+    """Note how long a past a release has that no other runs beside any more."""
+    watch = sight.watch
+    judged = watch.control_lost_ms >= 0 and sight.scope.ledger.coarse_ms > 0
+    watch.past_ms, watch.has_past = -1, False
+    if judged and not sight.release.flips:
+        span = pastview.span_of(sight)
+        watch.past_ms = max(0, span.flip_ms - span.start_ms)
+        watch.has_past = pastview.has_history(sight)

@@ -25,6 +25,9 @@ INFER_MIN_BASELINE_MS = 600_000
 STEPS_MAX = 128
 """Steps of a ramp, and parts of a fleet, that are remembered of a release."""
 
+APART = "#"
+"""Sets a component's name apart in the name of a release; no record can hold it."""
+
 LIVE_WITHIN_MS = 900_000
 """A release counts as live before a deploy if it had usage this shortly before."""
 
@@ -67,6 +70,12 @@ class Release(Struct):
     ramp: list[tuple[int, float]] = field(default_factory=list)
     flips: list[tuple[int, tuple[tuple[str, str], ...]]] = field(default_factory=list)
     fixes: tuple[str, ...] = ()
+    version: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """What the release is called outside: a component's version, else its name."""
+        return self.name if self.version is None else self.version
 
     @property
     def has_deploy(self) -> bool:
@@ -98,8 +107,8 @@ class Registry(Struct):
 
     def on_deploy(self, event: Deploy) -> Release:
         """Apply one deploy event: start, ramp step, end, or the way back."""
-        release = self.admit(event.release, event.ts)
-        if release.name != event.release:  # no room left: traffic, never judged
+        release = self._of_deploy(event)
+        if release.shown != event.release:  # no room left: traffic, never judged
             return release
         self._describe(release, event)
         if event.phase in ("aborted", "rolled_back", "withdrawn"):
@@ -182,11 +191,13 @@ class Registry(Struct):
         release.started_ms = event.ts
         release.ramp, release.flips = [], []
         release.live_before = tuple(r.name for r in live)
-        if release.predecessor is None and live:
+        if release.component is not None:
+            release.predecessor = release.predecessor or self._last_good(release)
+        elif release.predecessor is None and live:
             release.predecessor = max(live, key=lambda r: (r.units, r.name)).name
 
     def _describe(self, release: Release, event: Deploy) -> None:
-        if event.predecessor != release.name:  # a redeploy; nobody is his own control
+        if event.predecessor != release.shown:  # a redeploy; nobody is his own control
             release.predecessor = event.predecessor or release.predecessor
         release.strategy = event.strategy or release.strategy
         release.weight = event.weight if event.weight is not None else release.weight
@@ -212,15 +223,51 @@ class Registry(Struct):
         return any(
             r.stage is Stage.CANDIDATE
             and r is not release
-            and release.name in (r.predecessor, *r.live_before)
-            and event.predecessor in (*unnamed, r.name)
+            and _is_before(release, r)
+            and event.predecessor in (*unnamed, r.shown)
             for r in self.releases.values()
         )
 
     def _end_newer(self, release: Release, event: Deploy) -> None:
         for other in self.candidates():
-            if release.name in (other.predecessor, *other.live_before):
+            if _is_before(release, other):
                 self.end(other, "rolled_back", event.ts)
+
+    def _of_deploy(self, event: Deploy) -> Release:
+        """The release that a deploy event is about.
+
+        Two components may have the same version, and so may the service itself: a
+        component takes the plain name only if no other release has it, or one that
+        has just appeared in telemetry and that nothing else has named.
+        """
+        name, component = event.release, event.component
+        if component is None:
+            return self.admit(name, event.ts)
+        for release in self.releases.values():
+            if release.component == component and release.shown == name:
+                return release
+        held = self.releases.get(name)
+        if held is None:
+            return self.admit(name, event.ts)
+        unclaimed = held.component is None and not held.has_deploy
+        if unclaimed and held.first_ms > event.ts - LIVE_WITHIN_MS:
+            return held
+        release = self.admit(f"{name}{APART}{component}", event.ts)
+        if release.name != OTHER_RELEASE:
+            release.version = name
+        return release
+
+    def _last_good(self, release: Release) -> str | None:
+        """The newest other version of a component that was not taken back."""
+        others = [
+            r
+            for r in self.releases.values()
+            if r.component == release.component
+            and r is not release
+            and r.stage is not Stage.ENDED
+        ]
+        newest = max(others, key=lambda r: (r.started_ms, r.number), default=None)
+        return newest.shown if newest is not None else None
 
     def _add(self, name: str, now_ms: int) -> Release:
         release = Release(name=name, number=self.next_number, first_ms=now_ms)
@@ -243,6 +290,13 @@ class Registry(Struct):
         del self.names_of[victim.number]
         self.evicted += 1
         return True
+
+
+def _is_before(older: Release, release: Release) -> bool:
+    """Whether a release follows another one of the same service or component."""
+    if older.component != release.component:
+        return False
+    return older.shown in (release.predecessor, *release.live_before)
 
 
 def _note_step(release: Release, event: Deploy) -> None:

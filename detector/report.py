@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf, isinf, isnan, log
-
-import numpy as np
+from math import inf, isinf, isnan
 
 from detector.ambient import ambient_ratio
-from detector.assess import CONFIDENCE_ALPHA, series_log_e, unit_word
+from detector.blame import title
 from detector.combine import flagged
 from detector.decide import Episode, Facts, Judgement
 from detector.evidence.rows import RateRatioRows
 from detector.findings import Finding
 from detector.harm import Harm, harm_of, onset_of
-from detector.outlook import gain_per_failure
+from detector.hotfix import fixed_of, shown
+from detector.needs import change_needs, watch_eta_s
+from detector.reading import CONFIDENCE_ALPHA, series_log_e, unit_word
 from detector.releases import Release
 from detector.rulebook import InForce
 from detector.scope import Scope, Track, Watch
 from detector.signals import errors
 from detector.verdicts import (
     Arm,
+    ReasonCode,
     RecommendationRecord,
     RecommendationState,
     SignalEvidence,
@@ -31,7 +32,9 @@ from detector.version import CODE_VERSION
 from detector.wording import (
     RATIO_LIMIT,
     closing_sentence,
+    fixes_text,
     harm_sentence,
+    rivals_text,
     verdict_sentence,
 )
 
@@ -72,21 +75,25 @@ def verdict_record(
         if regressed
         else verdict_sentence(
             scope.service,
-            release.name,
+            title(release),
             judgement.verdict,
             judgement.reasons,
             judgement.action,
         )
     )
+    if ReasonCode.BLAME_UNCLEAR in judgement.reasons:
+        sentence += rivals_text(facts.rivals)
     others = [r for r in scope.registry.candidates() if r is not release]
+    fixed = fixed_of(scope, release)
+    unit = unit_word(watch.errors)
     return VerdictRecord(
         service=scope.service,
         environment=scope.environment,
-        release=release.name,
+        release=release.shown,
         component=release.component,
         verdict=judgement.verdict,
         reasons=judgement.reasons,
-        sentence=sentence,
+        sentence=sentence + fixes_text(tuple((f.signature, f.fate) for f in fixed)),
         action=judgement.action,
         condition="frozen" if scope.frozen else None,
         decided_at=decided_at,
@@ -98,9 +105,10 @@ def verdict_record(
         onset_ms=onset if regressed else None,
         top_signatures=_top_signatures(scope, watch, release),
         ambient_ratio=ambient_ratio(scope, release, facts.now_ms),
-        competing_releases=tuple(r.name for r in others),
-        competing_changes=dict(release.changes),
-        change_needs=_change_needs(facts, inforce),
+        competing_releases=tuple(r.shown for r in others if r.component is None),
+        competing_changes=dict(release.changes)
+        | {r.component: r.shown for r in others if r.component is not None},
+        change_needs=change_needs(facts, judgement, release, inforce.rule, unit, fixed),
         inferred=release.inferred,
         owner=release.owner or inforce.rule.owner or None,
         rule=inforce.rule.name,
@@ -108,6 +116,8 @@ def verdict_record(
         code_version=CODE_VERSION,
         offset=offset,
         recommendation_id=watch.episode.id if watch.episode else None,
+        decision_eta_s=watch_eta_s(watch, rows, inforce.rule.alpha),
+        fixed_signatures=shown(fixed),
     )
 
 
@@ -133,7 +143,7 @@ def recommendation_record(
         state=episode.state,
         service=scope.service,
         environment=scope.environment,
-        release=release.name,
+        release=release.shown,
         component=release.component,
         target=target_of(scope, release),
         mode=inforce.rule.mode,
@@ -149,7 +159,7 @@ def recommendation_record(
             _sentence_of_harm(scope, watch, release, harm, shown)
             if episode.state in LIVE_STATES
             else closing_sentence(
-                scope.service, release.name, episode.state, judgement.reasons
+                scope.service, title(release), episode.state, judgement.reasons
             )
         ),
         reasons=judgement.reasons,
@@ -162,10 +172,11 @@ def recommendation_record(
 def target_of(scope: Scope, release: Release) -> str | None:
     """The release to go back to: the predecessor unless it is blamed itself."""
     name = release.predecessor
-    if name is None or name not in scope.registry.releases:
-        return name
-    watch = scope.watches.get(name)
-    return None if watch is not None and watch.episode is not None else name
+    for known in scope.registry.releases.values():
+        if (known.shown, known.component) == (name, release.component):
+            watch = scope.watches.get(known.name)
+            return None if watch is not None and watch.episode is not None else name
+    return name
 
 
 def control_names(scope: Scope, track: Track) -> tuple[str, ...]:
@@ -181,11 +192,11 @@ def _sentence_of_harm(
     track = watch.tracks.get(harm.signal, watch.errors)
     return harm_sentence(
         service=scope.service,
-        release=release.name,
+        release=title(release),
         signal=harm.signal,
         controls=CONTROL_WORDS.get(harm.control)
         or control_names(scope, track)
-        or ("its control",),
+        or (("units without it",) if release.component else ("its control",)),
         unit=harm.unit,
         segment=harm.segment,
         ratio=harm.ratio,
@@ -219,8 +230,11 @@ def _track_evidence(
     names = control_names(scope, track)
     log_e = series_log_e(track, rows)
     found = flagged(log_e, alpha)
-    order = [0, *(int(i) for i in np.argsort(-log_e, kind="stable") if i != 0)]
-    chosen = [track.series.series[i] for i in order[:EVIDENCE_MOST]]
+    every = track.series.series
+    # Equals by name: numbers of series depend on the order within a window.
+    rest = sorted(range(1, len(every)), key=lambda i: (-log_e[i], every[i].segment))
+    order = [0, *rest]
+    chosen = [every[i] for i in order[:EVIDENCE_MOST]]
     positions = [s.row for s in chosen]
     ratios = rows.confidence(positions, CONFIDENCE_ALPHA).tolist()
     onsets = rows.onset_ms(positions).tolist()
@@ -230,7 +244,7 @@ def _track_evidence(
             signal=track.signal,
             segment=dict(series.segment) or None,
             unit=unit_word(track),
-            candidate=_arm((release.name,), total[1], total[0]),
+            candidate=_arm((release.shown,), total[1], total[0]),
             control_arm=_arm(names, total[3], total[2]),
             rate_ratio=_finite(ratio),
             log_e=_short(float(log_e[i])),
@@ -252,7 +266,7 @@ def _finding_evidence(finding: Finding, release: Release) -> SignalEvidence:
         signal=finding.signal,
         segment=dict(finding.segment) or None,
         unit=finding.unit,
-        candidate=_arm((release.name,), units, bad),
+        candidate=_arm((release.shown,), units, bad),
         control_arm=_arm((), units_control, bad_control),
         rate_ratio=_finite(finding.ratio),
         log_e=_short(finding.log_e),
@@ -284,8 +298,11 @@ def _top_signatures(
             entry.counts.get(n, 0.0) - before.get((number, n), 0.0)
             for n in track.control
         )
+        expected = share * other
+        if number in watch.mix.hits:
+            own, other, expected = watch.mix.hits[number]
         if own > 0:
-            found.append((own - share * other, entry.name, own, other, entry.url))
+            found.append((own - expected, entry.name, own, other, entry.url))
     found.sort(key=lambda f: (-f[0], f[1]))
     return tuple(
         TopSignature(name, _short(own), _short(other), url)
@@ -306,24 +323,6 @@ def _expected_effect(harm: Harm) -> str:
         return "none known"
     share = max(0.0, harm.excess) / harm.counts[1]
     return f"about {share:.0%} of its failed {harm.unit}s would not have failed"
-
-
-def _change_needs(facts: Facts, inforce: InForce) -> str:
-    """What would change the verdict: failed units still needed at this ratio."""
-    need = log(1.0 / inforce.rule.alpha) - facts.log_e
-    share = facts.units_candidate / max(
-        1.0, facts.units_candidate + facts.units_control
-    )
-    ratio = facts.ratio[1]
-    if need <= 0 or not 0.0 < share < 1.0 or isnan(facts.ratio[1]):
-        return ""
-    if ratio <= facts.margin:
-        return f"a rate ratio above the margin {facts.margin:g} that lasts"
-    gain = gain_per_failure(share, facts.margin, ratio)
-    return (
-        f"about {need / gain:,.0f} more failed units of both releases together "
-        f"at the present ratio of {ratio:.2g} would reach the threshold"
-    )
 
 
 def _finite(ratio: Sequence[float]) -> tuple[float, float, float]:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from detector.rulefile import Rule, RuleSet
 
+HOUR_MS = 3_600_000
+
 
 class InForce(NamedTuple):
     """A rule with what is derived from it once."""
@@ -13,6 +15,7 @@ class InForce(NamedTuple):
     rule: Rule
     limits: tuple[tuple[str, int], ...]
     rules_hash: str
+    slow_delay_max_ms: int = 0
 
 
 class Rulebook:
@@ -44,5 +47,7 @@ class Rulebook:
             rules = self.of_service.get(service, self.default)
             rule = rules.rule_for(service, environment)
             limits = tuple((s.attr, s.max_values) for s in rule.strata)
-            found = self._found[key] = InForce(rule, limits, rules.hash)
+            found = self._found[key] = InForce(
+                rule, limits, rules.hash, rule.slow_delay_max_h * HOUR_MS
+            )
         return found

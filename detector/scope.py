@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
+from detector.aftermath import Aftermath
 from detector.catalogue import Catalogue, Novelty
+from detector.changes import Changes
 from detector.decide import Episode
 from detector.evidence.plan import PlanPast
 from detector.findings import Finding
@@ -19,6 +21,7 @@ from detector.history import History
 from detector.latencystate import LatencyState
 from detector.ledger import Ledger
 from detector.maturity import Maturity
+from detector.mix import Mix
 from detector.releases import Registry
 from detector.series import SeriesSet, Strata
 from detector.signals.errors import Hits
@@ -69,12 +72,17 @@ class Watch(Struct):
 
     ``control_lost_ms`` is since when no concurrent control is left, -1 while there
     is one (``alone_since_ms``: not yet for long enough to say so); ``findings`` are
-    those of the newest closed window.
+    those of the newest closed window. ``past_ms`` is the length of the past before
+    that, ``has_past`` whether it is enough; ``unfixed`` names what the release was to
+    fix and did not, ``exonerated`` says that its harm was seen without it, too.
+    ``cohorts`` are the findings of the bin ``cohort_bin``.
     """
 
     release: str
     tracks: dict[str, Track] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    cohorts: list[Finding] = field(default_factory=list)
+    cohort_bin: int = -1
     novelty: Novelty = field(default_factory=Novelty)
     control_lost_ms: int = -1
     alone_since_ms: int = -1
@@ -83,6 +91,13 @@ class Watch(Struct):
     errors_only_windows: int = 0
     errors_only_lines: int = 0
     mismatched_windows: int = 0
+    slow: bool = False
+    troubles: tuple[str, ...] = ()
+    past_ms: int = -1
+    has_past: bool = False
+    unfixed: tuple[str, ...] = ()
+    exonerated: bool = False
+    mix: Mix = field(default_factory=Mix)
     episode: Episode | None = None
     published: Published | None = None
 
@@ -109,7 +124,9 @@ class Scope(Struct):
     seen_bad: SeenBad = field(default_factory=SeenBad)
     registry: Registry = field(default_factory=Registry)
     strata: Strata = field(default_factory=Strata)
+    changes: Changes = field(default_factory=Changes)
     watches: dict[str, Watch] = field(default_factory=dict)
+    aftermaths: dict[str, Aftermath] = field(default_factory=dict)
     ledger: Ledger = field(default_factory=Ledger)
     health: dict[int, Health] = field(default_factory=dict)
     holds_ms: dict[int, int] = field(default_factory=dict)

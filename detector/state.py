@@ -1,8 +1,10 @@
 """A partition's state as named blocks of bytes, and back.
 
-One block per scope with the rows of its series, one for the partition. Every
-block starts with its format version; a reader refuses a newer one by name
-instead of guessing. Blocks are what the shell writes to the snapshot topic.
+One block per scope with the rows of its series, one for the partition. Days that are
+over are by far the largest part of a scope with a long past and never change: each
+large one is a block of its own, written once. Every block starts with its format
+version; a reader refuses a newer one by name instead of guessing. Blocks are what
+the shell writes to the snapshot topic.
 """
 
 from __future__ import annotations
@@ -12,17 +14,24 @@ from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, field
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from detector import durationledger
 from detector.engine import Partition
 from detector.evidence.rows import COLUMNS, RateRatioRows
+from detector.ledger import DAY_MS, Key, Strip
 from detector.rulefile import RuleSet
 from detector.scope import Scope, ScopeKey
 
 VERSION = 1
 PARTITION_BLOCK = "partition"
 SCOPE_PREFIX = "scope/"
+DAY_PREFIX = "ledger/"
+
+DAY_BLOCK_MIN_BYTES = 65_536
+"""Smaller days stay in their scope's block: a manifest names every block."""
 
 
 class StateError(Exception):
@@ -46,9 +55,18 @@ class ScopeBlock(Struct, kw_only=True):
     version: int
     scope: Scope
     rows: dict[str, bytes]
+    days: list[int] = field(default_factory=list)
 
 
-Block = TypeVar("Block", PartitionBlock, ScopeBlock)
+class DayBlock(Struct, kw_only=True):
+    """Counts and durations of one scope on one day that is over."""
+
+    version: int
+    counts: dict[Key, Strip]
+    durations: dict[Key, durationledger.Strip]
+
+
+Block = TypeVar("Block", PartitionBlock, ScopeBlock, DayBlock)
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -60,11 +78,18 @@ def block_name(key: ScopeKey) -> str:
     return f"{SCOPE_PREFIX}{service}/{environment}"
 
 
+def day_name(key: ScopeKey, day: int) -> str:
+    """Name of the block of a scope's day, counted from 1970-01-01."""
+    return f"{DAY_PREFIX}{block_name(key).removeprefix(SCOPE_PREFIX)}/{day}"
+
+
 def all_blocks(partition: Partition) -> dict[str, bytes]:
     """The whole state."""
     blocks = {PARTITION_BLOCK: _partition_block(partition)}
-    for key in partition.scopes:
+    for key, scope in partition.scopes.items():
         blocks[block_name(key)] = _scope_block(partition, key)
+        for day in _days_apart(scope):
+            blocks[day_name(key, day)] = _day_block(scope, day)
     return blocks
 
 
@@ -73,13 +98,26 @@ def dirty_blocks(partition: Partition) -> dict[str, bytes | None]:
     blocks: dict[str, bytes | None] = {PARTITION_BLOCK: _partition_block(partition)}
     for key in sorted(partition.dirty):
         blocks[block_name(key)] = _scope_block(partition, key)
+        scope, written = partition.scopes[key], partition.days_written.get(key, ())
+        days = _days_apart(scope)
+        for day in sorted({*days, *written}):
+            if day not in days:
+                blocks[day_name(key, day)] = None
+            elif day not in written:
+                blocks[day_name(key, day)] = _day_block(scope, day)
     for key in sorted(partition.gone):
         blocks[block_name(key)] = None
+        for day in partition.days_written.get(key, ()):
+            blocks[day_name(key, day)] = None
     return blocks
 
 
 def mark_clean(partition: Partition) -> None:
     """Forget what was dirty: it has been taken into a snapshot."""
+    for key in partition.gone:
+        partition.days_written.pop(key, None)
+    for key in partition.dirty:
+        partition.days_written[key] = _days_apart(partition.scopes[key])
     partition.dirty.clear()
     partition.gone.clear()
 
@@ -111,7 +149,7 @@ def restore(
     partition.counts.update(head.counts)
     for name in sorted(blocks):
         if name.startswith(SCOPE_PREFIX):
-            _restore_scope(partition, name, _read(blocks, name, ScopeBlock))
+            _restore_scope(partition, name, blocks)
     return partition
 
 
@@ -135,19 +173,79 @@ def _partition_block(partition: Partition) -> bytes:
 def _scope_block(partition: Partition, key: ScopeKey) -> bytes:
     scope = partition.scopes[key]
     arrays = partition.rows.extract(_row_numbers(scope))
+    days = _days_apart(scope)
     return _encode(
         ScopeBlock(
             version=VERSION,
-            scope=scope,
+            scope=_without(scope, days) if days else scope,
             rows={name: array.tobytes() for name, array in arrays.items()},
+            days=list(days),
         )
     )
 
 
-def _restore_scope(partition: Partition, name: str, block: ScopeBlock) -> None:
+def _day_block(scope: Scope, day: int) -> bytes:
+    counts, durations = scope.ledger.pages, scope.latency.coarse.pages
+    return _encode(
+        DayBlock(
+            version=VERSION,
+            counts=counts.get(day, {}),
+            durations=durations.get(day, {}),
+        )
+    )
+
+
+def _days_apart(scope: Scope) -> tuple[int, ...]:
+    """Large days of a scope that no window can change any more."""
+    counts, durations = scope.ledger, scope.latency.coarse
+    today = counts.newest_ms // DAY_MS
+    last = (durations.newest_ms - 1) // DAY_MS
+    over = {day for day in counts.pages if day < today}
+    over |= {day for day in durations.pages if day < today}
+    return tuple(
+        day
+        for day in sorted(over)
+        if (day < last or day not in durations.pages)
+        and _size(counts.pages.get(day, {})) + _size(durations.pages.get(day, {}))
+        >= DAY_BLOCK_MIN_BYTES
+    )
+
+
+def _size(page: Mapping[Key, Strip] | Mapping[Key, durationledger.Strip]) -> int:
+    return sum(len(strip.data) for strip in page.values())
+
+
+def _without(scope: Scope, days: tuple[int, ...]) -> Scope:
+    """The scope as its own block holds it."""
+    ledger, latency = scope.ledger, scope.latency
+    counts = {d: page for d, page in ledger.pages.items() if d not in days}
+    durations = {d: page for d, page in latency.coarse.pages.items() if d not in days}
+    coarse = replace(latency.coarse, pages=durations)
+    return replace(
+        scope,
+        ledger=replace(ledger, pages=counts),
+        latency=replace(latency, coarse=coarse),
+    )
+
+
+def _restore_scope(
+    partition: Partition, name: str, blocks: Mapping[str, bytes]
+) -> None:
+    block = _read(blocks, name, ScopeBlock)
     scope = block.scope
     _place_rows(scope, name, block.rows, partition.rows)
+    for day in block.days:
+        found = _read(blocks, day_name(scope.key, day), DayBlock)
+        if found.counts:
+            scope.ledger.pages[day] = found.counts
+        if found.durations:
+            scope.latency.coarse.pages[day] = found.durations
+    # In the order in which they were made, as blocks are compared byte by byte.
+    counts, durations = scope.ledger, scope.latency.coarse
+    counts.pages = dict(sorted(counts.pages.items()))
+    durations.pages = dict(sorted(durations.pages.items()))
     partition.adopt(scope)
+    partition.days_written[scope.key] = tuple(block.days)
 
 
 def _place_rows(

@@ -61,6 +61,7 @@ class ReasonCode(StrEnum):
     FEEDBACK_WORSE = "feedback_worse"
     UNUSUAL_CLIENT = "unusual_client"
     SAMPLE_RATIO_OFF = "sample_ratio_off"
+    BLAME_UNCLEAR = "blame_unclear"
     HARM_SUSPECTED = "harm_suspected"
     HARM_NOT_PERSISTENT = "harm_not_persistent"
     RECOVERED = "recovered"
@@ -71,6 +72,9 @@ class ReasonCode(StrEnum):
     NO_CONTROL = "no_control"
     NO_HISTORY = "no_history"
     PAST_ONLY = "past_only"
+    COHORTS_ONLY = "cohorts_only"
+    USAGE_LATE = "usage_late"
+    CLOCK_OFF = "clock_off"
     NO_COMMON_STRATUM = "no_common_stratum"
     NO_USAGE = "no_usage"
     WENT_SILENT = "went_silent"
@@ -78,6 +82,11 @@ class ReasonCode(StrEnum):
     UNIT_MISMATCH = "unit_mismatch"
     INFERRED_RELEASE = "inferred_release"
     ROLLED_BACK = "rolled_back"
+    ROLLBACK_HELPED = "rollback_helped"
+    ROLLBACK_DID_NOT_HELP = "rollback_did_not_help"
+    ROLLBACK_UNVERIFIED = "rollback_unverified"
+    EXONERATED = "exonerated"
+    FIX_INCOMPLETE = "fix_incomplete"
     WITHDRAWN_BY_COMMAND = "withdrawn_by_command"
 
 
@@ -120,6 +129,22 @@ class TopSignature(Struct, frozen=True):
     url: str | None
 
 
+class FixedSignature(Struct, frozen=True):
+    """What became of a failure that a release claims to fix.
+
+    ``fate`` is gone, still_there, too_early or unknown_signature; ``before`` and
+    ``after`` are failed units per unit at risk, ``ratio`` their low, best and high
+    ratio, ``units_needed`` what is still missing to call it gone.
+    """
+
+    signature: str
+    fate: str
+    before: float
+    after: float
+    ratio: tuple[float, float, float]
+    units_needed: float
+
+
 class VerdictRecord(Struct, frozen=True):
     """One record of ``hypercare.verdicts`` and ``hypercare.audit``."""
 
@@ -151,6 +176,8 @@ class VerdictRecord(Struct, frozen=True):
     code_version: str
     offset: int
     recommendation_id: str | None = None
+    decision_eta_s: float | None = None
+    fixed_signatures: tuple[FixedSignature, ...] = ()
 
 
 class RecommendationRecord(Struct, frozen=True):

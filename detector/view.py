@@ -8,22 +8,24 @@ of a revoked partition can not linger.
 
 from __future__ import annotations
 
-from math import inf, log
+from math import log
 from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from detector.assess import CONFIDENCE_ALPHA, PLAIN_RATIO, unit_word
 from detector.combine import Floats
 from detector.decide import action_against
 from detector.engine import Partition
 from detector.evidence.rows import RateRatioRows
 from detector.harmview import HarmView, harm_view
-from detector.outlook import gain_per_failure
+from detector.needs import Rates
+from detector.needs import eta_s as eta_of
+from detector.reading import CONFIDENCE_ALPHA, PLAIN_RATIO, unit_word
 from detector.releases import Release, Stage
 from detector.report import control_names, target_of
+from detector.rollbackview import RollbackView, rollback_views
 from detector.rulefile import Rule
 from detector.scope import Scope, Track, Watch
 from detector.verdicts import Action, ReasonCode, RecommendationState, Verdict
@@ -133,6 +135,7 @@ class PartitionView(Struct, frozen=True):
     overflow: dict[str, int]
     scopes: tuple[ScopeView, ...]
     releases: tuple[ReleaseView, ...]
+    rollbacks: tuple[RollbackView, ...] = ()
 
 
 class Reading(NamedTuple):
@@ -172,6 +175,7 @@ def partition_view(partition: Partition) -> PartitionView:
         },
         scopes=tuple(_scope_view(s) for s in scopes),
         releases=tuple(release_views(partition)),
+        rollbacks=tuple(rollback_views(scopes, partition.arrival_ms, PAGING)),
     )
 
 
@@ -211,21 +215,16 @@ def eta_s(
 
     ``share`` is the part of the release's evidence that the signal may carry.
 
-    Expected growth of log evidence per failed unit (``gain_per_failure``) times
-    failed units per second: a little early, because some of the stakes are lost.
     """
-    need = log(1.0 / (alpha * share)) - reading.log_e
-    if need <= 0:
-        return 0.0
-    total = reading.units + reading.units_control
-    failures = reading.bad + reading.bad_control
-    part = reading.units / total if total > 0 else 0.0
-    ratio, seconds = reading.ratio[1], reading.watched_ms / 1000
-    usable = 0.0 < part < 1.0 and margin < ratio < inf and failures > 0
-    if not usable or seconds <= 0:
-        return None
-    gain = gain_per_failure(part, margin, ratio)
-    return need * seconds / (gain * failures) if gain > 0 else None
+    rates = Rates(
+        log_e=reading.log_e,
+        ratio=reading.ratio[1],
+        units=reading.units,
+        units_control=reading.units_control,
+        failures=reading.bad + reading.bad_control,
+        watched_s=reading.watched_ms / 1000,
+    )
+    return eta_of(rates, margin, log(1.0 / (alpha * share)))
 
 
 def _read(tracks: list[Track], rows: RateRatioRows) -> list[Reading]:
@@ -274,7 +273,7 @@ def _release_view(
     return ReleaseView(
         service=scope.service,
         environment=scope.environment,
-        release=release.name,
+        release=release.shown,
         component=release.component,
         baseline=_baseline(scope, watch, release),
         strategy=release.strategy or "",
@@ -291,9 +290,13 @@ def _release_view(
         recommendation=_recommendation(scope, watch, release, rule),
         signals=tuple(_signal(track, reading) for track, reading in readings),
         excess_units=harm.excess_units if harm else 0.0,
-        eta_s=min((e for e in etas if e is not None), default=None),
+        eta_s=_least(etas) if watch.control_lost_ms < 0 else None,
         harm=harm,
     )
+
+
+def _least(etas: list[float | None]) -> float | None:
+    return min((e for e in etas if e is not None), default=None)
 
 
 def _signal(track: Track, reading: Reading) -> SignalView:

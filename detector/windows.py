@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from detector.catalogue import Hits
+from detector.catalogue import Hits, aside_counts
 from detector.durations import Durations
 from detector.events import Error, Outcome, Usage
 from detector.funnel import Steps
-from detector.identity import id64
+from detector.identity import id64, sender_id
 from detector.sketch import estimate, merge_sketches
 from detector.sketchimage import sketch_image
 from detector.voices import Voices
@@ -198,7 +198,7 @@ def add_usage(
         cell.user_tally.usage_lines += 1
         if failed:
             _bad_unit(cell.user_tally, f"u{event.user}", release, seen, hour)
-    cell.usage_senders.add(id64(event.sender or ""))
+    cell.usage_senders.add(sender_id(event.sender))
     if event.users is not None:
         cell.users.units += event.users
         cell.users.usage_lines += 1
@@ -242,7 +242,7 @@ def add_error(
     if event.user is not None:
         _bad_unit(cell.user_tally, f"u{event.user}", release, seen, hour)
         cell.user_tally.error_lines += 1
-    cell.error_senders.add(id64(event.sender or ""))
+    cell.error_senders.add(sender_id(event.sender))
     if event.users is not None:
         cell.users.bad += event.users
         cell.users.error_lines += 1
@@ -363,13 +363,27 @@ def kept_errors(cell: Cell) -> float | None:
     return cell.seen_bad / cell.weighted_bad if cell.weighted_bad else None
 
 
-def ledger_values(cell: Cell, error_rate: float) -> tuple[float, float, float, float]:
+def read_without(cell: Cell, aside: frozenset[int]) -> Arm:
+    """The cell's counts without units that set-aside signatures hit."""
+    arm = read_cell(cell)
+    if not aside:
+        return arm
+    gone = [aside_counts(cell.signatures, aside, way) for way in WAYS]
+    return arm._replace(
+        units=tuple(max(0.0, n - g) for n, (g, _) in zip(arm.units, gone, strict=True)),
+        bad=tuple(max(0.0, n - g) for n, (_, g) in zip(arm.bad, gone, strict=True)),
+    )
+
+
+def ledger_values(
+    cell: Cell, error_rate: float, aside: frozenset[int]
+) -> tuple[float, float, float, float]:
     """Units, failed ones, requests and usage lines of a cell, as before sampling.
 
     ``error_rate`` is the last known share of error records that survived sampling,
-    for a cell without any.
+    for a cell without any; ``aside`` are signatures that do not count.
     """
-    arm = read_cell(cell)
+    arm = read_without(cell, aside)
     usable = (
         i
         for i, ok in enumerate(arm.usable)

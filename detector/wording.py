@@ -32,6 +32,7 @@ REASON_WORDS = {
     ReasonCode.FEEDBACK_WORSE: "users complain more, or score it lower",
     ReasonCode.UNUSUAL_CLIENT: "few clients fail over and over; it may be a robot",
     ReasonCode.SAMPLE_RATIO_OFF: "its share of users is not the planned one",
+    ReasonCode.BLAME_UNCLEAR: "its units run another change too; either may do harm",
     ReasonCode.HARM_SUSPECTED: "more units fail, but the evidence is not enough yet",
     ReasonCode.HARM_NOT_PERSISTENT: "more units failed; not yet shown that it lasts",
     ReasonCode.RECOVERED: "the excess of failures has gone",
@@ -41,6 +42,9 @@ REASON_WORDS = {
     ReasonCode.THIN_TRAFFIC: "too little traffic to be called healthy",
     ReasonCode.NO_CONTROL: "no other release runs beside it to compare with",
     ReasonCode.NO_HISTORY: "nothing runs beside it and its past is too short",
+    ReasonCode.COHORTS_ONLY: "its failures come late; by equal age they show no harm",
+    ReasonCode.USAGE_LATE: "much of its usage comes too late to count",
+    ReasonCode.CLOCK_OFF: "its clock is wrong and had to be mended",
     ReasonCode.PAST_ONLY: "nothing runs beside it; its own past shows no harm",
     ReasonCode.NO_COMMON_STRATUM: "it shares no segment with the releases beside it",
     ReasonCode.NO_USAGE: "no usage of this release has been seen",
@@ -49,6 +53,11 @@ REASON_WORDS = {
     ReasonCode.UNIT_MISMATCH: "usage and errors are counted in different units",
     ReasonCode.INFERRED_RELEASE: "no deploy event named this release",
     ReasonCode.ROLLED_BACK: "it was taken back",
+    ReasonCode.ROLLBACK_HELPED: "taking it back stopped the harm",
+    ReasonCode.ROLLBACK_DID_NOT_HELP: "the harm goes on without it; it is innocent",
+    ReasonCode.ROLLBACK_UNVERIFIED: "too little traffic to tell if that helped",
+    ReasonCode.EXONERATED: "the harm was there while it was taken back, too",
+    ReasonCode.FIX_INCOMPLETE: "a failure it was to fix is still there",
     ReasonCode.WITHDRAWN_BY_COMMAND: "a person withdrew the recommendation",
 }
 
@@ -131,13 +140,15 @@ def harm_sentence(
     words = ACTION_WORDS[action]
     if action is Action.ROLLBACK and target is not None:
         words = f"Roll back to {target}."
+    if action is Action.REPLACE and target is not None:
+        words = f"Put version {target} of the component back."
     kind = signal.partition(":")[0]
     if kind == "usage":
         return (
-            f"{service} {release}: {unit}s are {times_text(ratio)} what "
-            f"{' and '.join(controls)} lead to expect{where} since "
-            f"{clock_text(onset_ms)}; {count_text(units)} {unit}s came where "
-            f"{count_text(bad)} were expected. {words}"
+            f"{service} {release}: {unit}s are {times_text(ratio)} what was to be "
+            f"expected by {' and '.join(controls)}{where} since "
+            f"{clock_text(onset_ms)}; {count_text(units - bad)} {unit}s came where "
+            f"{count_text(units)} were expected. {words}"
         )
     return (
         f"{service} {release}: {unit}s {MEASURE_WORDS[kind]} {times_text(ratio)} as "
@@ -160,6 +171,74 @@ def verdict_sentence(
         f"{service} {release} is {word}: {reasons_text(reasons)}. "
         f"{ACTION_WORDS[action]}"
     )
+
+
+AFTER_WORDS = {
+    ReasonCode.ROLLBACK_HELPED: "taking it back helped",
+    ReasonCode.ROLLBACK_DID_NOT_HELP: "taking it back did not help",
+    ReasonCode.ROLLBACK_UNVERIFIED: "whether taking it back helped can not be told",
+}
+FATE_WORDS = {
+    "gone": "is gone",
+    "still_there": "is still there",
+    "too_early": "can not be judged yet",
+    "unknown_signature": "was not seen before",
+}
+
+
+def aftermath_sentence(
+    *,
+    service: str,
+    release: str,
+    signal: str,
+    reason: ReasonCode,
+    unit: str,
+    segment: tuple[tuple[str, str], ...],
+    before: float | None,
+    after: float | None,
+    begin_ms: int,
+) -> str:
+    """What became of a harm after its release was taken back.
+
+    Examples
+    --------
+    >>> text = aftermath_sentence(service="s", release="2", signal="errors",
+    ...     reason=ReasonCode.ROLLBACK_HELPED, unit="session", segment=(),
+    ...     before=0.061, after=0.0102, begin_ms=1_795_356_120_000)
+    >>> print(text.partition(" since ")[0])
+    s 2: taking it back helped: 6.1 % of sessions failed with it, 1 %
+    """
+    text = f"{service} {release}: {AFTER_WORDS[reason]}"
+    if before is not None and after is not None:
+        kind = signal.partition(":")[0]
+        where = f" where {segment_text(segment)}" if segment else ""
+        since = f" since {clock_text(begin_ms)}{where}"
+        if kind == "usage":
+            text += f": {before:.3g} {unit}s a minute with it, {after:.3g}{since}"
+        else:
+            text += (
+                f": {100 * before:.2g} % of {unit}s {DID_WORDS[kind]} with it, "
+                f"{100 * after:.2g} %{since}"
+            )
+    if reason is ReasonCode.ROLLBACK_DID_NOT_HELP:
+        text += ". It is not to blame: look elsewhere"
+    return text + "."
+
+
+def fixes_text(fates: tuple[tuple[str, str], ...]) -> str:
+    """What became of the failures a release was to fix, given as (name, fate)."""
+    return "".join(f" {name} {FATE_WORDS[fate]}." for name, fate in fates)
+
+
+def rivals_text(rivals: tuple[str, ...]) -> str:
+    """Which other changes the same units run, given by name.
+
+    Examples
+    --------
+    >>> rivals_text(("cart 7", "2"))
+    ' The others: cart 7, 2.'
+    """
+    return f" The others: {', '.join(rivals)}." if rivals else ""
 
 
 def closing_sentence(

@@ -159,6 +159,10 @@ def release_families(snapshot: Snapshot) -> Families:
         _put_release(made, view)
     for group in rest:
         _put_others(made, group)
+    for back in (b for v in snapshot.views for b in v.rollbacks):
+        place = (back.service, back.environment, back.release)
+        labels = (*place, back.outcome, back.severity)
+        made.put("release_rollback_outcome", labels, 1)
     delays = [
         (r.start_ms - r.onset_ms) / 1000
         for r in (v.recommendation for v in views)

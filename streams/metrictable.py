@@ -152,6 +152,13 @@ RELEASE = (
         "Time until the evidence decides at the present ratio and traffic; absent "
         "where it would never.",
     ),
+    Metric(
+        "release_rollback_outcome",
+        "gauge",
+        (*R, "outcome", "severity"),
+        "1 for what came of taking a release back, until an hour after it was clear: "
+        "waiting, helped, did_not_help or unverified.",
+    ),
 )
 
 SOURCES = (

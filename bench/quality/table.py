@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import median
 
 from bench.quality.scoring import (
     Estimate,
@@ -46,7 +47,33 @@ def tables(outcomes: Outcomes, *, seed: int, resamples: int) -> Iterator[str]:
         for name, found in chosen.items():
             yield _line([name, *_cells(found, seed, resamples)])
         yield ""
+        yield from _delays(chosen)
     yield from _families(outcomes)
+
+
+def _delays(outcomes: Outcomes) -> Iterator[str]:
+    """Delays on equal terms: over the decidable cases that two detectors both catch.
+
+    A median over whatever each one catches favours the one that finds only what is
+    large.
+    """
+    names = list(outcomes)
+    ours = outcomes[names[0]]
+    for name in names[1:]:
+        both = [
+            (a.delay_ms / 60_000, b.delay_ms / 60_000)
+            for a, b in zip(ours, outcomes[name], strict=True)
+            if a.truth.is_decidable
+            and a.delay_ms is not None
+            and b.delay_ms is not None
+        ]
+        if both:
+            first, second = (median(column) for column in zip(*both, strict=True))
+            yield (
+                f"median minutes on the {len(both)} cases that both catch: "
+                f"{names[0]} {_number(first, 1)}, {name} {_number(second, 1)}"
+            )
+    yield ""
 
 
 def _head(suite: str, cases: Sequence[Outcome]) -> Iterator[str]:

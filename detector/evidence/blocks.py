@@ -72,16 +72,24 @@ def cut(
     starts = now_ms - lengths
     ends = np.full(len(starts), now_ms)
     known = starts - before_ms >= since_ms
-    before_bad, before_units = _sums(recent, starts - before_ms, starts)
-    last_bad, last_units = _sums(recent, np.array([now_ms - last_ms]), ends[:1])
+    halves = now_ms - np.maximum(lengths // 2, finest_ms)
+    size, last = len(starts), [now_ms - last_ms]
+    bad, units = _sums(
+        recent,
+        np.concatenate([starts, starts - before_ms, halves, last]),
+        np.concatenate([ends, starts, ends, [now_ms]]),
+    )
+    before = slice(size, 2 * size)
     return Blocks(
         lengths,
-        *_sums(recent, starts, ends),
-        np.where(known, before_bad, np.nan),
-        np.where(known, before_units, np.nan),
-        *_sums(recent, now_ms - np.maximum(lengths // 2, finest_ms), ends),
-        float(last_bad.sum()),
-        float(last_units.sum()),
+        bad[:size],
+        units[:size],
+        np.where(known, bad[before], np.nan),
+        np.where(known, units[before], np.nan),
+        bad[2 * size : -1],
+        units[2 * size : -1],
+        float(bad[-1]),
+        float(units[-1]),
     )
 
 

@@ -6,7 +6,8 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from detector.evidence.types import FloatArray, IntArray
+from detector.evidence.order import median, median_of_sorted, quantile_of_sorted
+from detector.evidence.types import BoolArray, FloatArray, IntArray
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -20,6 +21,10 @@ DAYS_MAX = 14
 
 HOUR_BINS_MIN = 3
 """Bins of the level just before, at least: one wide window is too noisy."""
+
+
+UNKNOWN_RATE = 1e300
+"""Above every rate, and still 0 where there are no units."""
 
 
 class Terms(NamedTuple):
@@ -76,6 +81,7 @@ class Forecaster:
         self._bad = _prefix(np.where(there, bad, 0.0))
         self._units = _prefix(np.where(there, units, 0.0))
         self._there = _prefix(there.astype(np.float64))
+        self._next: tuple[object, Forecasts] | None = None
 
     def window(self, first: IntArray, last: IntArray) -> tuple[FloatArray, FloatArray]:
         """Bad and units of bins [first, last); NaN outside or if half of it is gone."""
@@ -124,22 +130,44 @@ class Forecaster:
             found["week"] = Forecast(np.where(known, week.rate, np.nan), week.weight)
         return found
 
+    def predict_next(self, age_bins: int, size: IntArray) -> Forecasts:
+        """The same from the end of the series on, so many bins later, for some sizes.
+
+        Computed once for as long as neither changes: sizes are in bins too.
+        """
+        asked = age_bins, size.tobytes()
+        if self._next is None or self._next[0] != asked:
+            starts = np.full(len(size), self.bins)
+            self._next = asked, self.predict(starts, np.maximum(age_bins, size), size)
+        return self._next[1]
+
     def _profile(
         self, starts: IntArray, first: IntArray, size: IntArray | int
     ) -> Forecast:
         """Median over the days before of the block that begins at ``first``."""
-        rates, weights = [], []
-        for days in range(1, min(DAYS_MAX, self.bins // self.day + 1) + 1):
-            low = first - days * self.day
-            bad, units = self.window(low, low + size)
-            known = low + size <= starts
-            rates.append(np.where(known, bad / units, np.nan))
-            weights.append(np.where(known, bad, np.nan))
-        if not rates:
-            nothing = np.full(len(starts), np.nan)
-            return Forecast(nothing, nothing)
-        weight = np.nansum(np.array(weights), axis=0)
-        return Forecast(_median_rows(np.array(rates)), weight)
+        days = np.arange(1, min(DAYS_MAX, self.bins // self.day + 1) + 1)
+        low = first - days[:, None] * self.day
+        bad, units = self.window(low, low + size)
+        known = np.isfinite(bad) & (low + size <= starts)
+        weight = np.where(known, bad, 0.0).sum(axis=0)
+        return Forecast(_median_rows(np.where(known, bad / units, np.nan)), weight)
+
+
+def may_exceed(
+    bad: FloatArray, units: FloatArray, forecasts: Forecasts, terms: Terms
+) -> BoolArray:
+    """Blocks that are beyond the margin of the mildest of their predictions.
+
+    Any mean of predictions lies between them: nothing else can be beyond it, whatever
+    the predictions turn out to be worth.
+    """
+    if terms.direction < 0:
+        return np.ones(len(bad), dtype=np.bool_)
+    rates = np.array([rate for rate, _ in forecasts.values()])
+    rates = np.where(np.isfinite(rates), rates, UNKNOWN_RATE)
+    mildest = rates.min(axis=0) * (1 - 1e-9)  # rounding dismisses nothing
+    maybe: BoolArray = bad > mildest * terms.margin * units
+    return maybe
 
 
 def robust_spread(errors: FloatArray, noise: FloatArray) -> float:
@@ -152,12 +180,12 @@ def robust_spread(errors: FloatArray, noise: FloatArray) -> float:
     seen = np.isfinite(errors)
     if not seen.any():
         return 0.0
-    known = errors[seen]
-    middle = float(np.median(known))
-    deviation = 1.4826 * float(np.median(np.abs(known - middle)))
-    upper = float(np.quantile(known, 0.85)) / 1.036
+    known = np.sort(errors[seen])
+    middle = median_of_sorted(known)
+    deviation = 1.4826 * median(np.abs(known - middle))
+    upper = quantile_of_sorted(known, 0.85) / 1.036
     spread = max(upper, deviation, abs(middle))
-    return max(0.0, spread * spread - float(np.median(noise[seen])))
+    return max(0.0, spread * spread - median(noise[seen]))
 
 
 def _prefix(values: FloatArray) -> FloatArray:

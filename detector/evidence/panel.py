@@ -9,10 +9,12 @@ wander, and how far that goes is learnt from pseudo-flips of the past.
 from __future__ import annotations
 
 import math
+import statistics
 from typing import NamedTuple
 
 import numpy as np
 
+from detector.evidence.order import median, median_of_sorted, quantile_of_sorted
 from detector.evidence.types import BoolArray, FloatArray, IntArray
 
 PREDICTORS = ("level", "day", "change")
@@ -25,6 +27,7 @@ PRIOR_BLOCKS = 4.0
 """Log-sd of a region's own wander before any was seen, and its weight in blocks."""
 
 HUBER = 1.5
+HUBER_STEPS = 4
 Spreads = dict[tuple[int, int, int], FloatArray]
 """Learnt spreads by (end of the past, age, block), kept by the caller."""
 
@@ -109,8 +112,29 @@ def robust_mean(value: FloatArray, variance: FloatArray) -> tuple[float, float]:
     ----------
     .. [1] Huber (1964), Annals of Mathematical Statistics 35(1), 73-101.
     """
-    middle, doubt = _robust_columns(value[:, None], variance[:, None])
-    return float(middle[0]), float(doubt[0])
+    known = [
+        (v, n)
+        for v, n in zip(value.tolist(), variance.tolist(), strict=True)
+        if math.isfinite(v) and math.isfinite(n)
+    ]
+    if not known:
+        return 0.0, math.inf
+    many = len(known) >= 3
+    weights = [1.0 / n for _, n in known]
+    middle = (
+        statistics.median(v for v, _ in known) if many else _mean_of(known, weights)
+    )
+    for _ in range(HUBER_STEPS if many else 0):
+        pulled = [
+            (1.0 / n) * min(1.0, HUBER / max(abs(v - middle) / math.sqrt(n), 1e-9))
+            for v, n in known
+        ]
+        middle, weights = _mean_of(known, pulled), pulled
+    return middle, 1.0 / sum(weights)
+
+
+def _mean_of(known: list[tuple[float, float]], weights: list[float]) -> float:
+    return sum(w * v for w, (v, _) in zip(weights, known, strict=True)) / sum(weights)
 
 
 def wander(
@@ -126,7 +150,7 @@ def wander(
     key = (first, reach, size)
     if key not in spreads:
         spreads[key] = _learn(panel, first, reach, size)
-    grown: FloatArray = spreads[key] * math.sqrt(max(1.0, age / reach))
+    grown: FloatArray = spreads[key] * math.sqrt(max(1.0, age_bins / reach))
     return grown
 
 
@@ -153,9 +177,10 @@ def _excess_sd(apart: FloatArray, noise: FloatArray, step: int, size: int) -> fl
     prior = (1.5 * PRIOR_SD) ** 2
     if not len(apart):
         return 1.5 * PRIOR_SD
-    distance = np.abs(apart)
-    wide = max(np.quantile(distance, 0.7) / 1.036, 1.4826 * np.median(distance))
-    own = max(0.0, float(wide) ** 2 - float(np.median(noise)))
+    distance = np.sort(np.abs(apart))
+    upper = quantile_of_sorted(distance, 0.7) / 1.036
+    wide = max(upper, 1.4826 * median_of_sorted(distance))
+    own = max(0.0, wide**2 - median(noise))
     blocks = len(apart) * min(1.0, step / size)
     weight = blocks / (blocks + PRIOR_BLOCKS)
     return math.sqrt(weight * own + (1 - weight) * prior + 0.25 * PRIOR_SD**2)
@@ -171,7 +196,7 @@ def _robust_columns(
     value = np.where(known, value, 0.0)
     many = known.sum(axis=0) >= 3
     middle = np.where(many, _median(value, known), _weighted(value, weight))
-    for _ in range(4):
+    for _ in range(HUBER_STEPS):
         far = np.abs(value - middle) / np.sqrt(noise)
         pull = np.where(many, np.minimum(1.0, HUBER / np.maximum(far, 1e-9)), 1.0)
         middle = _weighted(value, weight * pull)

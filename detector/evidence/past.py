@@ -24,6 +24,7 @@ from detector.evidence.forecast import (
     Forecaster,
     Forecasts,
     Terms,
+    may_exceed,
 )
 from detector.evidence.incident import RUNNING_MS, Incident
 from detector.evidence.pseudo import (
@@ -149,7 +150,14 @@ class Past:
         bins = self.incident.bins_until_over(bad, units)
         return bins * bin_ms if bins else -1
 
-    def look(self, age_ms: int, blocks: Blocks, over: bool = True) -> Outcome | None:
+    def look(
+        self,
+        age_ms: int,
+        blocks: Blocks,
+        over: bool = True,
+        *,
+        only_firing: bool = False,
+    ) -> Outcome | None:
         """Judge the newest blocks at an age.
 
         Parameters
@@ -160,6 +168,8 @@ class Past:
             None of them may reach back into an incident that ran at the flip.
         over : bool
             Whether such an incident has ended (or there was none).
+        only_firing : bool
+            No other outcome is of interest: most blocks are dismissed cheaply.
 
         Returns
         -------
@@ -170,10 +180,12 @@ class Past:
         if self._mute(age_ms):
             return None
         age, sizes = self._bins(age_ms), self._sizes(blocks.lengths_ms)
-        starts = np.full(len(sizes), self._source.bins)
-        predictions = self._source.predict(starts, np.maximum(age, sizes), sizes)
+        predictions = self._source.predict_next(age, sizes)
+        worse = np.ones(len(sizes), dtype=np.bool_)
+        if only_firing:
+            worse = may_exceed(blocks.bad, blocks.units, predictions, self.terms)
         for i in range(len(sizes)):
-            if not blocks.units[i] > 0:
+            if not (blocks.units[i] > 0 and worse[i]):
                 continue
             found = [self._against_past(age_ms, blocks, i, predictions, over)]
             found.append(self._against_hour(blocks, i, found[0]))

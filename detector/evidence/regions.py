@@ -19,6 +19,7 @@ import numpy as np
 
 from detector.evidence.panel import (
     PREDICTORS,
+    Estimate,
     Panel,
     Spreads,
     deviations,
@@ -50,6 +51,9 @@ STILL_THERE = 0.4
 
 NEVER = 1 << 40
 """Flip of a region that the release has not reached."""
+
+Pair = tuple[int, int]
+"""A flip and the length of a block since then, in bins."""
 
 FIELDS = 7
 """Region, difference, its variance, variance of the reference, rise, bad, units."""
@@ -119,10 +123,14 @@ def wave_excess(
     while size < now - first:
         sizes.append(size)
         size *= 2
+    sizes.append(now - first)
+    moves = _moves(panel, flips, now, sizes)
+    rows = {
+        pair: _differences(panel, flips, now, pair, moved, held, spreads)
+        for pair, moved in moves.items()
+    }
     looks = [
-        found
-        for size in [*sizes, now - first]
-        if (found := _block(panel, flips, now, size, log_margin, held, spreads))
+        found for size in sizes if (found := _block(rows, flips, now, size, log_margin))
     ]
     if not looks:
         return None
@@ -151,22 +159,37 @@ def pooled(
     return mean, math.sqrt(1.0 / float(weight.sum()) + float(shared.max()))
 
 
+def _moves(
+    panel: Panel, flips: IntArray, now: int, sizes: list[int]
+) -> dict[Pair, list[Estimate]]:
+    """How all regions moved since each flip, over the newest bins, by predictor."""
+    turned = _turned(flips, now)
+    pairs = sorted({(flip, min(size, now - flip)) for flip in turned for size in sizes})
+    starts = np.array([flip for flip, _ in pairs])
+    ends = np.full(len(pairs), now)
+    found = deviations(panel, starts, ends - np.array([s for _, s in pairs]), ends)
+    return {
+        pair: [Estimate(m.value[:, i], m.variance[:, i]) for m in found]
+        for i, pair in enumerate(pairs)
+    }
+
+
+def _turned(flips: IntArray, now: int) -> list[int]:
+    """The flips that a shortest block has passed since."""
+    found: list[int] = np.unique(flips[flips <= now - BLOCK_MIN]).tolist()
+    return found
+
+
 def _block(
-    panel: Panel,
+    rows: dict[Pair, FloatArray],
     flips: IntArray,
     now: int,
     size: int,
     log_margin: float,
-    held: FloatArray,
-    spreads: Spreads,
 ) -> Excess | None:
     """The last ``size`` bins of every region that has been on the release so long."""
-    treated = np.flatnonzero(flips <= now - BLOCK_MIN)
-    rows = [
-        _differences(panel, flips, now, size, int(f), held, spreads)
-        for f in np.unique(flips[treated])
-    ]
-    merged = np.concatenate(rows, axis=1)  # (predictors, regions, fields)
+    parts = [rows[flip, min(size, now - flip)] for flip in _turned(flips, now)]
+    merged = np.concatenate(parts, axis=1)  # (predictors, regions, fields)
     found = []
     for p in range(len(PREDICTORS)):
         mine = merged[p][np.isfinite(merged[p]).all(axis=1)]
@@ -198,22 +221,21 @@ def _differences(
     panel: Panel,
     flips: IntArray,
     now: int,
-    size: int,
-    flip: int,
+    pair: Pair,
+    moves: list[Estimate],
     held: FloatArray,
     spreads: Spreads,
 ) -> FloatArray:
-    """Differences of the regions that flipped at ``flip``, (predictors, regions, 7)."""
+    """Differences of the regions of one flip, shape (predictors, regions, 7)."""
+    flip, size = pair
     mine = np.flatnonzero(flips == flip)
-    size = min(size, now - flip)
     others, untouched = _controls(panel, flips, now, flip)
     out = np.full((len(PREDICTORS), len(mine), FIELDS), np.nan)
     if not len(others):
         return out
     spread = wander(panel, int(flips.min()), now - flip, size, spreads)
-    at = np.array([flip]), np.array([now - size]), np.array([now])
-    for p, moved in enumerate(deviations(panel, *at)):
-        value, noise = moved.value[:, 0], moved.variance[:, 0] + spread[p] ** 2
+    for p, moved in enumerate(moves):
+        value, noise = moved.value, moved.variance + spread[p] ** 2
         if not np.isfinite(value[others]).any():
             continue
         if not untouched and PREDICTORS[p] == "day":

@@ -114,13 +114,14 @@ class Rule:
     )
     signals: Mapping[str, Signal] = key(
         Table(Struct(Signal), SHIPPED_SIGNALS, names=KNOWN_SIGNALS),
-        "Signals that are judged. One that is not named keeps its defaults; "
-        "weight 0 switches it off.",
+        "Margins and shares of the signals. One that is not named keeps its "
+        "defaults; all of them are described in docs/signals.md.",
         default=SHIPPED_SIGNALS,
     )
     alpha: float = key(
         Number(1e-6, 0.05),
-        "Bound on the probability that a harmless release is ever found regressed.",
+        "Bound on the probability that a harmless release is ever found regressed by "
+        "the evidence beside its control; findings have thresholds of their own.",
         default=0.0025,
         unit="probability",
         tune="Smaller: fewer false alarms, later detection. A release is found at "
@@ -135,7 +136,8 @@ class Rule:
     )
     min_exposure: int = key(
         Integer(1, 1_000_000_000),
-        "Units that each arm needs before the release can be found regressed.",
+        "Units that each arm needs before the release can be found regressed beside "
+        "its control.",
         default=100,
         unit="units",
         tune="Larger: fewer alarms from thin traffic, later detection on it.",
@@ -152,8 +154,8 @@ class Rule:
     )
     without_baseline: WithoutBaseline = key(
         Choice(get_args(WithoutBaseline)),
-        "How far a comparison with the past alone may go. by_mode: hold in mode auto, "
-        "rollback in the others.",
+        "How far a comparison with the past alone (control history) may go. by_mode: "
+        "hold in mode auto, rollback in the others.",
         default="by_mode",
         tune="rollback: quicker help when everything was replaced at once; comparisons "
         "with the past give more false alarms than those with a control.",

@@ -68,7 +68,9 @@ class Signal:
 
     margin: float = key(
         Number(1.0, 20.0),
-        "Ratio of bad rates, release to control, that is still acceptable.",
+        "Ratio of bad rates (latency and steps: of odds), release to control, that "
+        "is still acceptable. Errors ask the past for 1.25 at least; usage and "
+        "new_signature have margins of their own.",
         default=1.25,
         unit="ratio",
         tune="Larger: fewer alarms about small harm, later detection, and harm below "
@@ -76,8 +78,9 @@ class Signal:
     )
     weight: float = key(
         Number(0.0, 1000.0),
-        "Share of this signal in the release's evidence, relative to the others; "
-        "0 switches the signal off.",
+        "Share of this signal in the release's evidence beside its control, relative "
+        "to the others; 0 takes it out. Comparisons with the past, a plan, regions, "
+        "cohorts and new names have no share.",
         default=1.0,
         tune="Larger than the others: found sooner by this signal, later by the rest; "
         "the bound on false alarms stays.",
@@ -125,7 +128,8 @@ class SourceClass:
     )
     slow: bool = key(
         Flag(),
-        "Compare sessions of the same age in both arms instead of the same time.",
+        "Compare sessions of the same age in both arms instead of the same time, "
+        "once more than a tenth of the error lines came after their window.",
         default=True,
         tune="true: late records do not look like a change; detection waits for them.",
     )

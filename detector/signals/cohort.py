@@ -26,12 +26,12 @@ def look_with(sight: Sight, maturity: Maturity) -> list[Finding]:
     if not is_slow(sight.scope, sight.rule, release) or release.started_ms < 0:
         return []
     # A cohort is a bin: nothing new is worth a look before the next one.
+    # Late failures change old cohorts at any time: what was seen is part of the state.
     at = maturity.clock_ms // maturity.bin_ms
-    known: tuple[int, list[Finding]] | None = sight.cache.get(NAME)
-    if known is None or known[0] != at:
-        known = at, _look_at(sight, maturity)
-        sight.cache[NAME] = known
-    return known[1]
+    if sight.watch.cohort_bin != at:
+        sight.watch.cohort_bin = at
+        sight.watch.cohorts = _look_at(sight, maturity)
+    return sight.watch.cohorts
 
 
 def is_slow(scope: Scope, rule: Rule, release: Release) -> bool:

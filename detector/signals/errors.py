@@ -11,11 +11,18 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from detector.catalogue import aside_counts
 from detector.evidence.thinning import hit_units, sampled_alike
 from detector.releases import Release
 from detector.signals.telemetry import Health, is_whole
-from detector.windows import CLUSTERED_WAYS, WAYS, Arm, Cell, OpenWindow, read_cell
+from detector.windows import (
+    CLUSTERED_WAYS,
+    WAYS,
+    Arm,
+    Cell,
+    OpenWindow,
+    read_cell,
+    read_without,
+)
 
 THINNED_WAYS = frozenset({"user_sketch", "session_hour", "user_hour", "user"})
 """Ways that count distinct units among the records that sampling kept."""
@@ -118,14 +125,12 @@ def compare(
         elif any(read_cell(own[stratum]).units):  # all zero: idle, nothing is wrong
             mismatched += 1
     facts = WindowFacts(
-        candidate_units=sum(c.requests.units for c in own.values()),
+        candidate_units=sum(c.weighted_units for c in own.values()),
         candidate_bad_lines=sum(c.error_lines for c in own.values()),
         candidate_usage_lines=sum(c.usage_lines for c in own.values()),
-        control_units=sum(c.requests.units for _, c in others),
+        control_units=sum(c.weighted_units for _, c in others),
         beside_units=sum(
-            c.requests.units
-            for s, c in others
-            if s in own and own[s].requests.units > 0
+            c.weighted_units for s, c in others if s in own and own[s].seen_units > 0
         ),
         joint_strata=sum(1 for c in found if c.units_candidate and c.units_control),
         mismatched_strata=mismatched,
@@ -171,8 +176,8 @@ def _compare_stratum(
     known: Known,
 ) -> Comparison | None:
     aside = known.aside.get(stratum, frozenset())
-    mine = _Arm(candidate.number, own, _read(own, aside))
-    others = [_Arm(number, cell, _read(cell, aside)) for number, cell in control]
+    mine = _Arm(candidate.number, own, read_without(own, aside))
+    others = [_Arm(number, cell, read_without(cell, aside)) for number, cell in control]
     for index, way in enumerate(WAYS):
         if not all(a.arm.usable[index] for a in (mine, *others)):
             continue
@@ -196,18 +201,6 @@ class _Arm(NamedTuple):
     number: int
     cell: Cell
     arm: Arm
-
-
-def _read(cell: Cell, aside: frozenset[int]) -> Arm:
-    """The cell's counts without units that set-aside signatures hit."""
-    arm = read_cell(cell)
-    if not aside:
-        return arm
-    gone = [aside_counts(cell.signatures, aside, way) for way in WAYS]
-    return arm._replace(
-        units=tuple(max(0.0, n - g) for n, (g, _) in zip(arm.units, gone, strict=True)),
-        bad=tuple(max(0.0, n - g) for n, (_, g) in zip(arm.bad, gone, strict=True)),
-    )
 
 
 def _alike(mine: _Arm, others: list[_Arm]) -> bool:

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detector.durationledger import DurationLedger
+from detector.durationledger import DurationLedger, exceedances_in
 from detector.evidence.blocks import Recent, cut
 from detector.evidence.forecast import Terms
 from detector.evidence.past import Outcome, Past
-from detector.evidence.types import FloatArray
+from detector.evidence.types import FloatArray, IntArray
 from detector.findings import Finding
 from detector.latencystate import LatencyState
 from detector.ledger import COARSE_KEPT_MS, FINE_KEPT_MS, Key
@@ -59,19 +59,35 @@ def look(sight: Sight) -> list[Finding]:
     lost_ms = lost_since_ms(sight)
     if lost_ms < 0 or state.fine.bin_ms <= 0 or not state.coarse.edges_ms:
         return []
-    bin_number = sight.now_ms // state.fine.bin_ms
+    # Nothing changes before the next bin is full.
+    bin_ms, strata = state.fine.bin_ms, sight.scope.strata
+    full = sight._replace(now_ms=sight.now_ms // bin_ms * bin_ms)
+    past = lost_ms, _oldest_days(state), strata.attrs
+    at = full.now_ms, past, strata.next_number
     kept = sight.cache.get((NAME, "findings"))
-    if kept is None or kept[0] != (lost_ms, bin_number):
-        found = [_judge(sight, lost_ms, segment) for segment in _segments(sight)]
-        kept = (lost_ms, bin_number), [f for f in found if f is not None]
+    if kept is None or kept[0] != at:
+        if kept is None or kept[0][1] != past:
+            _forget(sight)
+        found = [_judge(full, lost_ms, segment) for segment in _segments(sight)]
+        kept = at, [f for f in found if f is not None]
         sight.cache[NAME, "findings"] = kept
     findings: list[Finding] = kept[1]
     return findings
 
 
+def _oldest_days(state: LatencyState) -> tuple[int, int]:
+    """Where both ledgers begin: what was learnt from a past holds while it is kept."""
+    return min(state.coarse.pages, default=-1), min(state.fine.pages, default=-1)
+
+
+def _forget(sight: Sight) -> None:
+    for old in [key for key in sight.cache if key[0] == NAME]:
+        del sight.cache[old]
+
+
 def lost_since_ms(sight: Sight) -> int:
     """Since when there is no control: by usage, else by durations; -1 if there is."""
-    if sight.watch.control_lost_ms >= 0 or sight.watch.last_usage_ms >= 0:
+    if "usage" in sight.scope.last_event_ms:
         return sight.watch.control_lost_ms
     beside = sight.scope.latency.beside.get(sight.release.number)
     return beside.lost_ms if beside else -1
@@ -84,12 +100,13 @@ def _segments(sight: Sight) -> list[Segment]:
 
 def _judge(sight: Sight, lost_ms: int, segment: Segment) -> Finding | None:
     ours, before = _selections(sight, segment)
+    since = since_of(sight.scope.latency, lost_ms, sight.now_ms, ours)
     best: tuple[Outcome, int] | None = None
     for edge in _edges(sight, lost_ms, segment, before):
         past = _past(sight, lost_ms, segment, edge, before)
         if past is None:
             continue
-        outcome = _outcome(past, sight, edge, lost_ms, ours)
+        outcome = _outcome(past, sight, edge, lost_ms, since)
         if outcome is not None and (best is None or outcome.z > best[0].z):
             best = outcome, edge
     return None if best is None else _finding(sight, segment, *best)
@@ -137,10 +154,16 @@ def _past(
 def past_of(
     state: LatencyState, edge: int, lost_ms: int, before: Wanted, margin: float
 ) -> Past | None:
-    """What came before the loss of control; None if it is too short to predict."""
+    """What came before the loss of control; None if it is too short to predict.
+
+    A short past is read in fine bins as long as all of them are kept.
+    """
     found = series(state.coarse, edge, lost_ms - COARSE_KEPT_MS, lost_ms, before)
-    if len(found.above) * found.bin_ms < SHORT_MS:
-        found = series(state.fine, edge, lost_ms - SHORT_MS, lost_ms, before)
+    length_ms = len(found.above) * found.bin_ms
+    if length_ms < SHORT_MS:
+        fine = series(state.fine, edge, lost_ms - SHORT_MS, lost_ms, before)
+        if len(fine.above) * fine.bin_ms > length_ms - found.bin_ms:
+            found = fine
     if np.isfinite(found.above).sum() < PAST_BINS_MIN:
         return None
     return Past(found.above, found.records, found.bin_ms, Terms(margin=margin))
@@ -156,13 +179,26 @@ def series(
     return Series(ledger.bin_ms, above[first:], records[first:])
 
 
+class Since(NamedTuple):
+    """Records of a selection since the loss of control, above each of the edges.
+
+    ``coarse`` from then on, ``old`` and ``new`` the same without overlap in bins of
+    the widths that ``edges_ms`` has.
+    """
+
+    coarse: FloatArray
+    edges_ms: IntArray
+    old: FloatArray
+    new: FloatArray
+
+
 def _outcome(
-    past: Past, sight: Sight, edge: int, lost_ms: int, ours: Wanted
+    past: Past, sight: Sight, edge: int, lost_ms: int, since: Since
 ) -> Outcome | None:
     state, now_ms = sight.scope.latency, sight.now_ms
-    above, records = state.coarse.exceedances(edge, lost_ms, now_ms, ours)
+    above, records = exceedances_in(since.coarse, edge)
     over_ms = past.over_after_ms(above, records, state.coarse.bin_ms)
-    recent = recent_of(state, edge, lost_ms, now_ms, ours)
+    recent = _recent(since, edge)
     if len(recent.bad) < 1:
         return None
     shortest_ms = max(BLOCK_MIN_MS, BLOCK_MIN_WINDOWS * sight.scope.width_ms)
@@ -181,22 +217,33 @@ def recent_of(
 
     Bins that are only partly after the loss are left out.
     """
+    return _recent(since_of(state, lost_ms, now_ms, wanted), edge)
+
+
+def since_of(state: LatencyState, lost_ms: int, now_ms: int, wanted: Wanted) -> Since:
+    """The same for every edge, read once."""
     coarse_ms, fine_ms = state.coarse.bin_ms, state.fine.bin_ms
     kept_ms = max(lost_ms, now_ms - FINE_KEPT_MS)
     middle_ms = coarse_ms * -(-kept_ms // coarse_ms)
     first_ms = coarse_ms * -(-lost_ms // coarse_ms)
     if middle_ms <= first_ms or middle_ms > now_ms:
         middle_ms = first_ms = fine_ms * -(-lost_ms // fine_ms)
-    old = state.coarse.exceedances(edge, first_ms, middle_ms, wanted)
-    new = state.fine.exceedances(edge, middle_ms, now_ms, wanted)
+    coarse = state.coarse.sums(lost_ms, now_ms, wanted)
+    old = state.coarse.sums(first_ms, middle_ms, wanted)
+    new = state.fine.sums(middle_ms, now_ms, wanted)
     edges = [
-        first_ms + coarse_ms * np.arange(len(old[0])),
-        middle_ms + fine_ms * np.arange(len(new[0]) + 1),
+        first_ms + coarse_ms * np.arange(len(old)),
+        middle_ms + fine_ms * np.arange(len(new) + 1),
     ]
+    return Since(coarse, np.concatenate(edges).astype(np.int64), old, new)
+
+
+def _recent(since: Since, edge: int) -> Recent:
+    old, new = exceedances_in(since.old, edge), exceedances_in(since.new, edge)
     above, records = (
         np.nan_to_num(np.concatenate(p)) for p in zip(old, new, strict=True)
     )
-    return Recent(np.concatenate(edges).astype(np.int64), above, records)
+    return Recent(since.edges_ms, above, records)
 
 
 def _finding(sight: Sight, segment: Segment, outcome: Outcome, edge: int) -> Finding:

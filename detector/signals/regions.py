@@ -46,7 +46,8 @@ def look(sight: Sight) -> list[Finding]:
         return []
     end_ms = sight.now_ms // ledger.coarse_ms * ledger.coarse_ms
     # Nothing changes before the next bin is full.
-    at = end_ms, wave.attrs, tuple(sorted(wave.flipped_ms.items()))
+    flips = wave.attrs, tuple(sorted(wave.flipped_ms.items()))
+    at = end_ms, flips, sight.scope.strata.attrs, sight.scope.strata.next_number
     known: tuple[object, list[Finding]] | None = sight.cache.get(NAME)
     if known is None or known[0] != at:
         known = at, _look_at(sight, wave, end_ms)
@@ -147,7 +148,8 @@ def _look_at(sight: Sight, wave: Wave, end_ms: int) -> list[Finding]:
 def _spreads(sight: Sight, wave: Wave, start_ms: int) -> Spreads:
     """Spreads learnt from this very past; another past has others."""
     key = f"{NAME}.spreads"
-    past = start_ms, wave.first_ms, len(sight.scope.strata.numbers)
+    strata = sight.scope.strata
+    past = start_ms, wave.first_ms, strata.attrs, strata.next_number
     known: tuple[object, Spreads] | None = sight.cache.get(key)
     if known is None or known[0] != past:
         known = past, {}

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.evidence import sample_ratio
+from detector.evidence.order import quantile
 from detector.evidence.plan import (
     MARGIN,
     SPREAD_PRIOR,
@@ -41,8 +42,15 @@ PLANNED = frozenset({"canary", "ab"})
 """Strategies whose weight is a share of the traffic from now on. A mobile or rolling
 release only heads for its weight."""
 
+PLANNED_BY_SEGMENT = frozenset({"ab"})
+"""Strategies that split every segment alike. A canary's early adopters choose
+themselves, and their mix says nothing about usage."""
+
 SEGMENT_EXTRA = 0.75
 """How much further beyond the margin one of many segments must be."""
+
+MOVED_SHARE_MAX = 0.5
+"""Of what a segment lacks so much may be found elsewhere: more of it has moved."""
 
 FULL_SHARE = 0.9
 """Share of its usual lines that the candidate's bin must have to be whole."""
@@ -102,13 +110,14 @@ def look_with(sight: Sight, past: PlanPast) -> list[Finding]:
         inverse_rates(sight.window, number),
     )
     # Nothing changes before the next bin is full.
-    bins = sight.now_ms // sight.scope.ledger.fine_ms
-    known: tuple[int, Plan, list[Finding]] | None = sight.cache.get(NAME)
-    if known is not None and known[:2] == (bins, plan):
-        return known[2]
-    found = _look_at(sight, plan, weight, past)
-    sight.cache[NAME] = bins, plan, found
-    return found
+    ledger, strata = sight.scope.ledger, sight.scope.strata
+    cells = len(ledger.fine), strata.attrs, strata.next_number
+    at = sight.now_ms // ledger.fine_ms, plan, cells
+    known: tuple[object, list[Finding]] | None = sight.cache.get(NAME)
+    if known is None or known[0] != at:
+        known = at, _look_at(sight, plan, weight, past)
+        sight.cache[NAME] = known
+    return known[1]
 
 
 def _look_at(sight: Sight, plan: Plan, weight: float, past: PlanPast) -> list[Finding]:
@@ -197,7 +206,7 @@ def _whole(lines: FloatArray) -> BoolArray:
     present = lines > 0
     if not present.any():
         return present
-    usual = float(np.quantile(lines[present], USUAL_QUANTILE))
+    usual = quantile(lines[present], USUAL_QUANTILE)
     whole: BoolArray = present & (lines >= FULL_SHARE * usual)
     return whole
 
@@ -234,6 +243,8 @@ def _worst_segment(sight: Sight, shares: Shares, plan: Plan) -> Finding | None:
     Plans hold for all traffic. Where a segment lacks what others have too much, the
     arms differ in kind (early adopters), and nothing is missing.
     """
+    if sight.release.strategy not in PLANNED_BY_SEGMENT:
+        return None
     strata = sight.scope.strata
     keys = strata.key_of()
     belongs = [set(segments_of(strata.attrs, keys.get(s, ()))) for s in shares.strata]
@@ -255,10 +266,15 @@ def _worst_segment(sight: Sight, shares: Shares, plan: Plan) -> Finding | None:
 
 
 def _kept_elsewhere(rest: Shares, plan: Plan, short: Shortfall) -> bool:
+    """Whether the rest keeps its plan, and has not got what the segment lacks."""
     t = float(rest.candidate[:, short.first : short.last].sum())
     c = float(rest.control[:, short.first : short.last].sum())
     off = math.log((t + 0.5) / (c + 0.5)) - plan.log_odds
-    return abs(off) <= math.log(MARGIN) + plan.spread
+    odds = math.exp(plan.log_odds)
+    missing = short.units_control * odds - short.units_candidate
+    surplus = t - c * odds
+    kept = abs(off) <= math.log(MARGIN) + plan.spread
+    return kept and surplus < MOVED_SHARE_MAX * missing
 
 
 def _finding(

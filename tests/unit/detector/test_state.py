@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from detector import state
+from detector import engine, state
 from detector.engine import Partition
 from detector.scope import ScopeKey
 from tests.unit.detector.samples import sketch
@@ -161,3 +161,80 @@ def test_rows_are_given_back() -> None:
     feed(partition, log)
     assert len(partition.rows) == 0
     assert run(log)
+
+
+def days() -> Log:
+    """Three days of a canary service that sends durations, too, an event an hour."""
+    log = Log()
+    for hour in range(72):
+        window = hour * 360
+        events = [usage(window, "1", 90), error(window, "1", 2)]
+        events.append(
+            {**usage(window, "1", 0), "kind": "latency", "bounds_ms": [9.0]}
+            | {"counts": [50, 40], "count": None, "sessions": None}
+        )
+        log.add(at(window + 1) + 500, *events)
+    return log
+
+
+def test_days_that_are_over_stand_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each day but today has a block that is written once, and restores with it."""
+    monkeypatch.setattr(state, "DAY_BLOCK_MIN_BYTES", 1)
+    partition = Partition(0, QUICK)
+    shards: dict[str, bytes] = {}
+    written: list[str] = []
+    for record in days().records:
+        partition.apply([record])
+        for name, block in state.dirty_blocks(partition).items():
+            assert block is not None
+            shards[name] = block
+            written += [name] * name.startswith("ledger/")
+        state.mark_clean(partition)
+        assert shards == state.all_blocks(partition)
+    assert len(written) == len(set(written)) >= 2
+    again = state.restore(0, shards, partition.next_offset)
+    assert state.all_blocks(again) == shards
+    assert state.dirty_blocks(again).keys() == {"partition"}
+    assert not again.scopes[ScopeKey("shop", "production")].ledger.pages.keys() - (
+        partition.scopes[ScopeKey("shop", "production")].ledger.pages.keys()
+    )
+
+
+def test_small_days_stay_inside() -> None:
+    """A day of few counts is no block of its own: a manifest names every block."""
+    partition = Partition(0, QUICK)
+    feed(partition, days())
+    assert len(state.all_blocks(partition)) == 2
+
+
+def test_missing_day_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scope whose past is gone is not restored without it."""
+    monkeypatch.setattr(state, "DAY_BLOCK_MIN_BYTES", 1)
+    partition = Partition(0, QUICK)
+    feed(partition, days())
+    blocks = state.all_blocks(partition)
+    lost = min(name for name in blocks if name.startswith("ledger/"))
+    del blocks[lost]
+    with pytest.raises(state.StateError, match=f"{lost} is missing"):
+        state.restore(0, blocks, partition.next_offset)
+
+
+def test_forgotten_scope_takes_days_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a scope makes room for another one, the blocks of its days go too."""
+    monkeypatch.setattr(state, "DAY_BLOCK_MIN_BYTES", 1)
+    monkeypatch.setattr(engine, "SCOPES_MAX", 1)
+    partition = Partition(0, QUICK)
+    feed(partition, days())
+    shards = state.all_blocks(partition)
+    state.mark_clean(partition)
+    late = usage(72 * 360, "1", 9, service="cart")
+    offset = partition.next_offset
+    record = Log().add(at(72 * 360 + 1), late).records[0]._replace(offset=offset)
+    partition.apply([record])
+    for name, block in state.dirty_blocks(partition).items():
+        if block is None:
+            del shards[name]
+        else:
+            shards[name] = block
+    assert shards == state.all_blocks(partition)
+    assert not any("shop" in name for name in shards)

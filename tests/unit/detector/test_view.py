@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from detector import state
-from detector.assess import facts_of
 from detector.engine import Partition
+from detector.reading import facts_of
 from detector.records import LogRecord
 from detector.rulefile import load_rules
 from detector.simulate import DEFAULT_STRATA, Shop, constant, ramp
@@ -165,8 +165,7 @@ def test_many_releases_are_read_as_one(rng: np.random.Generator) -> None:
         assert only(alone) == view
         scope = alone.scopes[(view.service, view.environment)]
         watch = scope.watches[view.release]
-        inforce = alone.rulebook.find(view.service, view.environment)
-        facts = facts_of(watch, alone.rows, inforce, scope.closed_until_ms)
+        facts = facts_of(watch, alone.rows, scope.closed_until_ms)
         assert view.signals[0].log_e == pytest.approx(facts.log_e, rel=1e-9)
         assert view.signals[0].rate_ratio == facts.ratio
 

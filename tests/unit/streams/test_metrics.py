@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from detector.harmview import HarmView
+from detector.rollbackview import RollbackView
 from detector.verdicts import Action, ReasonCode, RecommendationState, Verdict
 from detector.version import CODE_VERSION
 from detector.view import (
@@ -384,7 +385,9 @@ def test_page_is_rendered_once_per_look() -> None:
 
 def test_samples_keep_to_the_table() -> None:
     """Every sample has a listed name, type and exactly the listed labels."""
-    world = World(partition(release()), partition(release("3.0"), number=1))
+    back = RollbackView("shop", "production", "2.3.9", "did_not_help", "page")
+    first = msgspec.structs.replace(partition(release()), rollbacks=(back,))
+    world = World(first, partition(release("3.0"), number=1))
     seen = set()
     for family in text_string_to_metric_families(world.text()):
         for sample in family.samples:

@@ -8,7 +8,8 @@ from detector.findings import Finding
 from detector.rulefile.model import BUILT_IN_RULE
 from detector.scope import Scope, Watch
 from detector.sight import Sight
-from detector.signals.history import has_history, look
+from detector.signals.history import look
+from detector.signals.pastview import has_history
 from detector.windows import OpenWindow
 
 START_MS = 1_795_356_000_000

@@ -185,7 +185,8 @@ def test_drop_in_one_segment_is_named() -> None:
         share = 0.02 if stratum == 1 else 0.1
         return even(share, bad=0.0)(minute, release, stratum)
 
-    one = seen(world(values, attrs=TWO_SYSTEMS))["usage1"]
+    found = seen(world(values, attrs=TWO_SYSTEMS, strategy="ab"))
+    (one,) = [f for f in found.values() if f.segment]
     assert one.fires
     assert one.segment == (("os", "ios"),)
     assert one.threshold == THRESHOLD + SEGMENT_EXTRA
@@ -197,9 +198,19 @@ def test_another_mix_is_no_drop() -> None:
     def values(minute: int, release: int, stratum: int) -> Values:
         return even(0.02 if stratum == 1 else 0.18)(minute, release, stratum)
 
-    found = seen(world(values, attrs=TWO_SYSTEMS))
+    found = seen(world(values, attrs=TWO_SYSTEMS, strategy="ab"))
     assert "usage1" not in found
     assert not found["usage0"].fires
+
+
+def test_canary_plans_no_segment() -> None:
+    """Early adopters choose themselves: what one system lacks says nothing."""
+
+    def values(minute: int, release: int, stratum: int) -> Values:
+        return even(0.05 if stratum == 1 else 0.1)(minute, release, stratum)
+
+    found = seen(world(values, attrs=TWO_SYSTEMS, strategy="canary"))
+    assert not [f for f in found.values() if f.segment]
 
 
 def test_experiment_off_plan_is_told() -> None:
