@@ -79,8 +79,8 @@ class Signal:
     weight: float = key(
         Number(0.0, 1000.0),
         "Share of this signal in the release's evidence beside its control, relative "
-        "to the others; 0 takes it out. Comparisons with the past, a plan, regions, "
-        "cohorts and new names have no share.",
+        "to the others; 0 switches it off everywhere. Comparisons with the past, a "
+        "plan, regions, cohorts and new names have no share.",
         default=1.0,
         tune="Larger than the others: found sooner by this signal, later by the rest; "
         "the bound on false alarms stays.",

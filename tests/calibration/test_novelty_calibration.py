@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from detector.evidence.bounded_mean import mean_increments
 from detector.evidence.novelty import (
     addition_log_ratio,
     dose_log_ratio,
     new_rate_log_e,
 )
+from detector.evidence.rate_ratio import increments
 
 RELEASES = 10_000
 LOOKS = 60
@@ -135,9 +135,7 @@ def test_equal_scores_rarely_worse() -> None:
     counts = np.full(runs, 20.0)
     for _ in range(LOOKS):
         harms = draw.beta(0.5, 1.5, (2, runs, 20)).sum(axis=2)
-        log_e += mean_increments(
-            harms[0], harms[1], counts, counts, guess=np.full(runs, 0.3), margin=1.0
-        )
+        log_e += increments(harms[0], harms[1], counts, counts, margin=1.0)
         mean = np.logaddexp.reduce(log_e, axis=1) - math.log(log_e.shape[1])
         highest = np.maximum(highest, mean)
     assert int((highest >= -math.log(ALPHA)).sum()) <= most(ALPHA, runs)
