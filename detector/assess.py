@@ -20,6 +20,7 @@ from detector.comparing import (
     rivals_of,
     sole_component,
 )
+from detector.counting import kept_errors, ledger_values
 from detector.evidence.confidence import ratio_log_likelihood
 from detector.evidence.rate_ratio import (
     excess_bad,
@@ -47,7 +48,7 @@ from detector.signals.errors import Comparison, WindowFacts
 from detector.signals.oddclients import read_window, set_aside
 from detector.signals.table import COMPARED
 from detector.signals.telemetry import is_silent, troubles
-from detector.windows import OpenWindow, kept_errors, ledger_values
+from detector.windows import OpenWindow
 
 
 class Prepared(NamedTuple):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from math import inf
 
 from detector.comparing import rivals_of, sole_component
-from detector.decide import Facts
+from detector.facts import Facts
 from detector.releases import Release
 from detector.scope import Scope, Watch
 

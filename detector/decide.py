@@ -9,15 +9,13 @@ is never healthy: that needs exposure, time and an upper limit below the margin.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf, log
-from typing import NamedTuple
+from math import log
 
-from msgspec import Struct
-
+from detector.facts import Episode, Facts, Judgement, reason_of
 from detector.findings import Finding
 from detector.releases import Release
 from detector.rulefile import Rule
-from detector.verdicts import Action, ReasonCode, RecommendationState, Verdict
+from detector.verdicts import Action, ReasonCode, Verdict
 
 SILENT_MS = 300_000
 """A release without usage for this long has gone silent."""
@@ -30,84 +28,9 @@ BROKEN_WINDOWS = 3
 BROKEN_ERROR_LINES = 10
 
 
-class Facts(NamedTuple):
-    """All a decision looks at, about one release at one moment of event time."""
-
-    now_ms: int
-    signal: str
-    log_e: float
-    persistent: bool
-    recovered: bool
-    ratio: tuple[float, float, float]
-    margin: float
-    units_candidate: float
-    units_control: float
-    last_usage_ms: int
-    joint_windows: int
-    control_windows: int
-    errors_only_windows: int
-    errors_only_lines: int
-    mismatched: bool
-    findings: tuple[Finding, ...] = ()
-    seen_ms: int = -1
-    bad_candidate: float = 0.0
-    bad_control: float = 0.0
-    past_ms: int = -1
-    has_past: bool = False
-    unfixed: tuple[str, ...] = ()
-    exonerated: bool = False
-    rivals: tuple[str, ...] = ()
-    lead_log_e: float = inf
-    explained: bool = False
-    slow: bool = False
-    troubles: tuple[str, ...] = ()
-
-
-class Episode(Struct):
-    """The present harm of one release and the recommendation it led to.
-
-    ``finding`` is the newest one that shows the harm, None where the evidence beside
-    a concurrent control does; ``seen_ms`` is when the harm was last seen.
-    """
-
-    start_ms: int
-    segment: tuple[tuple[str, str], ...]
-    id: str
-    revision: int
-    action: Action
-    state: RecommendationState
-    issued_ms: int
-    onset_ms: int
-    signal: str
-    reason: ReasonCode
-    finding: Finding | None = None
-    seen_ms: int = -1
-
-
-class Judgement(NamedTuple):
-    """A verdict with its reasons and the action that follows from it."""
-
-    verdict: Verdict
-    reasons: tuple[ReasonCode, ...]
-    action: Action
-
-
-REASON_OF = {
-    "errors": ReasonCode.ERROR_RATE_UP,
-    "latency": ReasonCode.LATENCY_UP,
-    "feedback": ReasonCode.FEEDBACK_WORSE,
-    "steps": ReasonCode.STEPS_DOWN,
-}
-"""What evidence beside a concurrent control says, by signal."""
-
 CALM_MS = 1_800_000
 """A harm that was found without concurrent control has gone when it was not seen
 for this long: half a threshold of it would have been."""
-
-
-def reason_of(signal: str) -> ReasonCode:
-    """The reason code of a signal's evidence; ``latency:0.9`` is latency."""
-    return REASON_OF[signal.partition(":")[0]]
 
 
 def judge(

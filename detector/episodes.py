@@ -10,18 +10,10 @@ from __future__ import annotations
 from math import log
 
 from detector.blame import with_rivals
-from detector.decide import (
-    Episode,
-    Facts,
-    Judgement,
-    action_against,
-    judge,
-    leads_by_proof,
-    reason_of,
-    strongest,
-)
+from detector.decide import action_against, judge, leads_by_proof, strongest
 from detector.events import Command
 from detector.evidence.rows import RateRatioRows
+from detector.facts import Episode, Facts, Judgement, reason_of
 from detector.findings import Finding
 from detector.harm import harm_of, onset_of
 from detector.history import History

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.combine import release_log_e
-from detector.decide import CALM_MS, Facts, Judgement
+from detector.decide import CALM_MS
 from detector.evidence.rate_ratio import RECOVERY_RATIOS
 from detector.evidence.rows import RateRatioRows
+from detector.facts import Facts, Judgement
 from detector.findings import Finding
 from detector.lineage import Fixed
 from detector.outlook import gain_per_failure

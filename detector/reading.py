@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.combine import release_log_e
-from detector.decide import Facts
 from detector.evidence.rows import RateRatioRows
+from detector.facts import Facts
 from detector.scope import Scope, Track, Watch
 from detector.series import SeriesSet
 from detector.signals import errors, latency

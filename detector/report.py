@@ -8,8 +8,8 @@ from math import inf, isinf, isnan
 from detector.ambient import ambient_ratio
 from detector.blame import title
 from detector.combine import flagged
-from detector.decide import Episode, Facts, Judgement
 from detector.evidence.rows import RateRatioRows
+from detector.facts import Episode, Facts, Judgement
 from detector.findings import Finding
 from detector.harm import Harm, harm_of, onset_of
 from detector.hotfix import fixed_of, shown

@@ -14,8 +14,8 @@ from msgspec import Struct, field
 from detector.aftermath import Aftermath
 from detector.catalogue import Catalogue, Novelty
 from detector.changes import Changes
-from detector.decide import Episode
 from detector.evidence.plan import PlanPast
+from detector.facts import Episode
 from detector.findings import Finding
 from detector.history import History
 from detector.latencystate import LatencyState

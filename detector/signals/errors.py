@@ -11,18 +11,11 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from detector.counting import CLUSTERED_WAYS, WAYS, Arm, read_cell, read_without
 from detector.evidence.thinning import hit_units, sampled_alike
 from detector.releases import Release
 from detector.signals.telemetry import Health, is_whole
-from detector.windows import (
-    CLUSTERED_WAYS,
-    WAYS,
-    Arm,
-    Cell,
-    OpenWindow,
-    read_cell,
-    read_without,
-)
+from detector.windows import Cell, OpenWindow
 
 THINNED_WAYS = frozenset({"user_sketch", "session_hour", "user_hour", "user"})
 """Ways that count distinct units among the records that sampling kept."""

@@ -8,12 +8,13 @@ factors can only be smaller than for failures of the same mean.
 
 from __future__ import annotations
 
+from detector.counting import WAYS, read_cell
 from detector.releases import Release
 from detector.scope import Scope
 from detector.series import MISSING
 from detector.signals.errors import Comparison
 from detector.voices import Voices
-from detector.windows import WAYS, Cell, OpenWindow, read_cell
+from detector.windows import Cell, OpenWindow
 
 NAME = "feedback"
 GUARANTEE = "proven"

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable
 
 from detector.catalogue import Catalogue, CellReading, Ground, Key, Place
+from detector.counting import WAYS, read_cell
 from detector.evidence.novelty import (
     addition_log_ratio,
     dose_log_ratio,
@@ -19,7 +20,7 @@ from detector.evidence.novelty import (
 )
 from detector.releases import Release
 from detector.signals.census import Aside
-from detector.windows import WAYS, Cell, OpenWindow, read_cell
+from detector.windows import Cell, OpenWindow
 
 EVENTS_PER_USER_MIN = 2.5
 OVER_USUAL_MIN = 2.0

@@ -7,15 +7,8 @@ from typing import Any
 
 import pytest
 
-from detector.decide import (
-    CALM_MS,
-    SILENT_MS,
-    Episode,
-    Facts,
-    action_against,
-    judge,
-    strongest,
-)
+from detector.decide import CALM_MS, SILENT_MS, action_against, judge, strongest
+from detector.facts import Episode, Facts
 from detector.findings import Finding
 from detector.releases import Release
 from detector.verdicts import Action, ReasonCode, RecommendationState

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from detector.decide import Facts, Judgement, judge
+from detector.decide import judge
 from detector.evidence.rate_ratio import RECOVERY_RATIOS
+from detector.facts import Facts, Judgement
 from detector.findings import Finding
 from detector.lineage import Fixed
 from detector.needs import (

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from detector.counting import WAYS, Arm, read_cell
 from detector.events import Error, Usage
-from detector.windows import (
-    WAYS,
-    Arm,
-    Cell,
-    SeenBad,
-    add_error,
-    add_usage,
-    failed_outcomes,
-    read_cell,
-)
+from detector.windows import Cell, SeenBad, add_error, add_usage, failed_outcomes
 from tests.unit.detector.samples import sketch
 
 

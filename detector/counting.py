@@ -1,0 +1,110 @@
+"""A cell's raw counts, read in the ways of counting that both arms may have."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from detector.catalogue import aside_counts
+from detector.sketch import estimate
+from detector.windows import Cell
+
+
+class Arm(NamedTuple):
+    """Units at risk and failed ones of one arm, by every usable way of counting."""
+
+    usable: tuple[bool, ...]
+    units: tuple[float, ...]
+    bad: tuple[float, ...]
+    usage_weight: float
+    error_rate: float | None
+
+
+WAYS = ("session", "user_sketch", "session_hour", "user_hour", "user", "request")
+"""Ways of counting, best first. ``session_hour`` and ``user_hour`` are distinct
+ids seen by us, a failure counted once in an hour."""
+
+CLUSTERED_WAYS = frozenset({"request"})
+"""Ways whose events may come in bursts: they need the robust kernel."""
+
+
+def read_cell(cell: Cell) -> Arm:
+    """Turn a cell's raw counts into one arm of a comparison.
+
+    Units are scaled up to the unsampled population by the share of usage that
+    survived sampling; failures stay as observed and their own share is kept,
+    because a thinned Poisson stream is Poisson and an inflated one is not.
+    """
+    traced = float(len(cell.bad_traces))
+    request_bad = traced + max(cell.outcome_failures, cell.error_events)
+    rows = (
+        (cell.sessions, cell.sessions.units, cell.sessions.bad, True),
+        (cell.sketch_tally, estimate(cell.sketch), estimate(cell.bad_sketch), True),
+        (
+            cell.session_tally,
+            float(len(cell.session_ids)),
+            cell.session_tally.bad,
+            True,
+        ),
+        (cell.user_tally, float(len(cell.user_ids)), cell.user_tally.bad, True),
+        (cell.users, cell.users.units, cell.users.bad, _single_sender(cell)),
+    )
+    usable = tuple(
+        ok
+        and tally.usage_lines == cell.usage_lines
+        and tally.error_lines == cell.error_lines
+        for tally, _, _, ok in rows
+    )
+    weight = cell.weighted_units / cell.seen_units if cell.seen_units else 1.0
+    return Arm(
+        usable=(*usable, True),
+        units=(*(r[1] for r in rows), cell.requests.units),
+        bad=(*(r[2] for r in rows), request_bad),
+        usage_weight=weight,
+        error_rate=kept_errors(cell),
+    )
+
+
+def _single_sender(cell: Cell) -> bool:
+    """Whether distinct users of the lines may be added: those of one sender."""
+    return len(cell.usage_senders | cell.error_senders) <= 1
+
+
+def kept_errors(cell: Cell) -> float | None:
+    """Share of the error records that survived sampling, None without any."""
+    return cell.seen_bad / cell.weighted_bad if cell.weighted_bad else None
+
+
+def read_without(cell: Cell, aside: frozenset[int]) -> Arm:
+    """The cell's counts without units that set-aside signatures hit."""
+    arm = read_cell(cell)
+    if not aside:
+        return arm
+    gone = [aside_counts(cell.signatures, aside, way) for way in WAYS]
+    return arm._replace(
+        units=tuple(max(0.0, n - g) for n, (g, _) in zip(arm.units, gone, strict=True)),
+        bad=tuple(max(0.0, n - g) for n, (_, g) in zip(arm.bad, gone, strict=True)),
+    )
+
+
+def ledger_values(
+    cell: Cell, error_rate: float, aside: frozenset[int]
+) -> tuple[float, float, float, float]:
+    """Units, failed ones, requests and usage lines of a cell, as before sampling.
+
+    ``error_rate`` is the last known share of error records that survived sampling,
+    for a cell without any; ``aside`` are signatures that do not count.
+    """
+    arm = read_without(cell, aside)
+    usable = (
+        i
+        for i, ok in enumerate(arm.usable)
+        if ok and (arm.units[i] or not cell.usage_lines)
+    )
+    index = next(usable, len(WAYS) - 1)
+    rate = arm.error_rate or error_rate
+    return (
+        arm.units[index] * arm.usage_weight,
+        arm.bad[index] / rate,
+        cell.weighted_units,
+        float(cell.usage_lines),
+    )
