@@ -29,6 +29,13 @@ DOUBT_SD = 2.0
 """How many standard deviations a renamed signature may exceed what vanished: both
 the old count and the new one are chance, each about as much."""
 
+LACK_SD = 1.0
+"""How far below its prediction a signature must be to lack something. Larger: a
+rename of a part is taken for a new failure more often."""
+
+RENAMED_SD = 2.0
+"""From here on it is no chance: heirs may also take what chance may have added."""
+
 CLUMP = 0.1
 """Prior weight of a stratum when few clients, not all users, are hit."""
 
@@ -125,7 +132,9 @@ def added_hits(
     """How many hits of each new signature no vanished signature accounts for.
 
     A signature has vanished if the new release shows less than ``vanished_below``
-    of what the control's rate predicts. What is missing is given to the new
+    of what the control's rate predicts, and lacks something if it shows less than
+    chance explains (`LACK_SD`): a rename may take only a part of it. What is missing
+    is given to the new
     signatures, the largest gap first: to the one with the likest name, among
     equally like names to the one nearest in size, which may also take what chance
     may have added (`DOUBT_SD`); what is left over goes on to the next. A renamed
@@ -158,10 +167,14 @@ def added_hits(
         np.zeros((seen.size, seen.size)) if likeness is None else np.asarray(likeness)
     )
     left = np.where(is_new, seen, 0.0)
-    gone = np.flatnonzero(~is_new & (seen < vanished_below * due))
+    vanished = seen < vanished_below * due
+    noise = np.sqrt(due)
+    lacking = seen < due - LACK_SD * noise
+    renamed = vanished | (seen < due - RENAMED_SD * noise)
+    gone = np.flatnonzero(~is_new & (vanished | lacking))
     for old in sorted(gone.tolist(), key=lambda i: (-float(due[i] - seen[i]), i)):
         missing = float(due[old] - seen[old])
-        doubt = DOUBT_SD * math.sqrt(2.0 * float(due[old]))
+        doubt = DOUBT_SD * math.sqrt(2.0 * float(due[old])) if renamed[old] else 0.0
         for new in _heirs(old, missing, left, near):
             taken = min(missing + doubt, float(left[new]))
             left[new] -= taken

@@ -31,6 +31,11 @@ HITS_MIN = 10.0
 SHARE_MIN = 0.03
 """Share of the release's failed units that a new signature must have."""
 
+LACK_SHARE_MAX = 0.3
+ADDS_SD = 2.0
+"""Where old signatures lack that share of what the new ones have, the total must be
+up by so many standard deviations. Larger: fewer renames act, new failures later."""
+
 ADDED_MIN = 0.6
 """Share of a new signature that no vanished one may account for."""
 
@@ -89,6 +94,7 @@ def _new(sight: Sight, census: Census, aside: Aside) -> list[Finding]:
         census.own, census.expected, census.fresh, _likeness(catalogue, census)
     )
     total = float(census.own.sum())
+    adds = _adds_up(census)
     found = []
     fresh = np.flatnonzero(census.fresh).tolist()
     fresh.sort(key=lambda i: (_span(catalogue, release, census.numbers[i])[0], i))
@@ -97,7 +103,8 @@ def _new(sight: Sight, census: Census, aside: Aside) -> list[Finding]:
         hits = float(census.own[i])
         if hits < HITS_MIN or hits < SHARE_MIN * total or nats <= 0:
             continue
-        holds = nats >= LOG_E_MIN and float(added[i]) >= ADDED_MIN * hits
+        least = max(HITS_MIN, ADDED_MIN * hits)
+        holds = adds and nats >= LOG_E_MIN and float(added[i]) >= least
         lasts = _lasts(sight, census.numbers[i])
         counts = (
             census.exposure_own,
@@ -110,6 +117,19 @@ def _new(sight: Sight, census: Census, aside: Aside) -> list[Finding]:
             _finding(sight, number, nats, holds and lasts, counts, aside, census)
         )
     return found
+
+
+def _adds_up(census: Census) -> bool:
+    """Whether all failures together are more, where old ones lack what is new.
+
+    Beside a rename of a part no single signature says what was there before.
+    """
+    old = ~census.fresh
+    lack = float(np.maximum(census.expected - census.own, 0.0)[old].sum())
+    if lack < LACK_SHARE_MAX * float(census.own[census.fresh].sum()):
+        return True
+    expected = float(census.expected.sum())
+    return float(census.own.sum()) - expected >= ADDS_SD * sqrt(expected)
 
 
 def _likeness(catalogue: Catalogue, census: Census) -> FloatArray:

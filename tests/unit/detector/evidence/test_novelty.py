@@ -62,9 +62,16 @@ def test_rename_leaves_nothing() -> None:
     assert left.max() <= 2
 
 
-def test_living_signature_renames_nothing() -> None:
-    """A signature that only sank by a half has not vanished."""
-    assert added_hits([50, 50], [100, 0], [False, True])[1] == 50
+def test_partial_rename_takes_its_part() -> None:
+    """A signature that sank by a half gives what it lacks to the new one."""
+    assert added_hits([50, 50], [100, 0], [False, True])[1] == 0
+    assert 0 < added_hits([50, 90], [100, 0], [False, True])[1] < 40
+    assert added_hits([85, 80], [100, 0], [False, True])[1] == 65
+
+
+def test_chance_renames_nothing() -> None:
+    """A signature below its prediction by what chance explains lacks nothing."""
+    assert added_hits([91, 50], [100, 0], [False, True])[1] == 50
 
 
 def test_likest_name_inherits() -> None:
