@@ -18,6 +18,9 @@ from detector.windows import OpenWindow
 CONTROL_SHARE_MIN = 0.03
 """Below this share of the candidate's exposure a control says nothing."""
 
+ALONE_UNITS_MIN = 100.0
+"""Units of the candidate without control before it counts as lost."""
+
 LOST_AFTER_MS = 300_000
 LOST_AFTER_WINDOWS = 3
 
@@ -39,15 +42,20 @@ def note_control(
 
     The control is lost when over five minutes, at least three windows, it had next
     to no exposure in the strata the candidate serves; at once where the plan leaves
-    it none. It is back at once, too.
+    it none. It is back at once, too. With a few units a window the arms miss each
+    other by chance, so that enough of the candidate's must have been alone.
     """
     if joint.candidate <= 0:
         return
     if joint.control >= CONTROL_SHARE_MIN * joint.candidate:
         watch.alone_since_ms = watch.control_lost_ms = -1
+        watch.alone_units = 0.0
         return
     if watch.alone_since_ms < 0:
         watch.alone_since_ms = window.end_ms - width_ms
+    watch.alone_units += joint.candidate
+    if watch.alone_units < ALONE_UNITS_MIN:
+        return
     long_ms = max(LOST_AFTER_MS, LOST_AFTER_WINDOWS * width_ms)
     planned = release.weight is not None and release.weight > 1 - CONTROL_SHARE_MIN
     never_had = watch.control_windows == 0

@@ -86,6 +86,7 @@ class Watch(Struct):
     novelty: Novelty = field(default_factory=Novelty)
     control_lost_ms: int = -1
     alone_since_ms: int = -1
+    alone_units: float = 0.0
     last_usage_ms: int = -1
     control_windows: int = 0
     errors_only_windows: int = 0

@@ -15,11 +15,15 @@ from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct, field
+from scipy.special import ndtri
 
 from detector.evidence.types import BoolArray, FloatArray
 
 MARGIN = 1.1
 """Shortfall, as a factor, that is nobody's fault."""
+
+LOOKS_ALPHA = 0.0025
+"""Bound on all looks at one step of a ramp together."""
 
 THRESHOLD = 3.0
 """Standard deviations beyond the margin at which a shortfall counts."""
@@ -95,6 +99,21 @@ class PlanPast(Struct):
         if before is not None and changed:
             self.steps = [*self.steps, before][-STEPS_KEPT:]
         self.running, self.running_since_ms = step, since_ms
+
+
+def threshold_after(spans: int) -> float:
+    """From which z on a shortfall counts, after so many spans of a step.
+
+    Each new span is another look: ``sum over s of alpha / (s (s + 1)) = alpha``, so
+    that all looks together err with probability `LOOKS_ALPHA` at most, as far as z
+    is normal. At least `THRESHOLD`.
+
+    Examples
+    --------
+    >>> [round(threshold_after(spans), 2) for spans in (1, 12, 36)]
+    [3.02, 4.16, 4.64]
+    """
+    return max(THRESHOLD, -float(ndtri(LOOKS_ALPHA / (spans * (spans + 1)))))
 
 
 def planned_log_odds(weight: float) -> float:

@@ -17,7 +17,6 @@ from detector.evidence.order import quantile
 from detector.evidence.plan import (
     MARGIN,
     SPREAD_PRIOR,
-    THRESHOLD,
     PlanPast,
     Shortfall,
     Step,
@@ -26,6 +25,7 @@ from detector.evidence.plan import (
     planned_log_odds,
     shortfall,
     spread,
+    threshold_after,
 )
 from detector.evidence.types import BoolArray, FloatArray, IntArray
 from detector.findings import Finding
@@ -37,6 +37,8 @@ from detector.windows import OpenWindow
 
 NAME = "usage"
 UNIT = "request"
+SPAN_MS = 300_000
+"""The shortest span that is looked at."""
 
 PLANNED = frozenset({"canary", "ab"})
 """Strategies whose weight is a share of the traffic from now on. A mobile or rolling
@@ -126,12 +128,18 @@ def _look_at(sight: Sight, plan: Plan, weight: float, past: PlanPast) -> list[Fi
     if whole is None:
         return []
     past.note(plan.since_ms, _step_so_far(shares, plan, sight.release.number))
-    found = [_finding(shares, plan, whole, (), THRESHOLD)]
-    segment = _worst_segment(sight, shares, plan)
+    threshold = threshold_after(max(1, _spans(shares)))
+    found = [_finding(shares, plan, whole, (), threshold)]
+    segment = _worst_segment(sight, shares, plan, threshold + SEGMENT_EXTRA)
     if segment is not None:
         found.append(segment)
     ratio = _sample_ratio(sight.release, shares, plan, weight)
     return found if ratio is None else [*found, ratio]
+
+
+def _spans(shares: Shares) -> int:
+    """How many shortest spans there were to look at."""
+    return len(shares.ends_ms) * shares.bin_ms // max(SPAN_MS, shares.bin_ms)
 
 
 def planned_step(release: Release, now_ms: int) -> tuple[int, float] | None:
@@ -237,7 +245,9 @@ def _step_so_far(shares: Shares, plan: Plan, number: int) -> Step:
     return Step(number, residual, phi / units_t + phi / units_c)
 
 
-def _worst_segment(sight: Sight, shares: Shares, plan: Plan) -> Finding | None:
+def _worst_segment(
+    sight: Sight, shares: Shares, plan: Plan, threshold: float
+) -> Finding | None:
     """The segment furthest short of its share, if it stands for itself.
 
     Plans hold for all traffic. Where a segment lacks what others have too much, the
@@ -253,15 +263,13 @@ def _worst_segment(sight: Sight, shares: Shares, plan: Plan) -> Finding | None:
         inside = np.array([segment in segments for segments in belongs])
         if not segment or not inside.any() or inside.all():
             continue
-        short = _shortfall(shares, plan, inside, THRESHOLD + SEGMENT_EXTRA)
-        if short is None or short.z < THRESHOLD + SEGMENT_EXTRA:
+        short = _shortfall(shares, plan, inside, threshold)
+        if short is None or short.z < threshold:
             continue
         if not _kept_elsewhere(shares.of(~inside), plan, short):
             continue
         if best is None or short.z > best.z:
-            best = _finding(
-                shares.of(inside), plan, short, segment, THRESHOLD + SEGMENT_EXTRA
-            )
+            best = _finding(shares.of(inside), plan, short, segment, threshold)
     return best
 
 

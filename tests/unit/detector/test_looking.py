@@ -50,3 +50,9 @@ def test_control_is_back_at_once() -> None:
 def test_idle_candidate_loses_nothing() -> None:
     """Windows in which the candidate serves nobody say nothing about its control."""
     assert watched(BESIDE, *[Joint(0.0, 0.0)] * 20).control_lost_ms == -1
+
+
+def test_few_units_lose_no_control() -> None:
+    """Arms with a few units a window miss each other by chance, for minutes on end."""
+    assert watched(BESIDE, *[Joint(3.0, 0.0)] * 30).control_lost_ms == -1
+    assert watched(BESIDE, *[Joint(3.0, 0.0)] * 40).control_lost_ms == WIDTH_MS
