@@ -112,7 +112,7 @@ def blamed(world: World) -> set[str]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.calibration
 def test_guilty_change_is_blamed() -> None:
     """Of four changes in mostly the same units the one that harms is blamed, alone.
 
@@ -127,7 +127,7 @@ def test_guilty_change_is_blamed() -> None:
     assert wrong < 0.05 * TRIALS
 
 
-@pytest.mark.slow
+@pytest.mark.calibration
 def test_ambient_trouble_blames_nobody() -> None:
     """Bursts that hit all units of a region alike lead to no recommendation.
 
