@@ -111,7 +111,7 @@ def threshold_after(spans: int) -> float:
     Examples
     --------
     >>> [round(threshold_after(spans), 2) for spans in (1, 12, 36)]
-    [3.02, 4.16, 4.64]
+    [3.02, 4.16, 4.62]
     """
     return max(THRESHOLD, -float(ndtri(LOOKS_ALPHA / (spans * (spans + 1)))))
 

@@ -236,7 +236,15 @@ def test_foreign_pid_is_left_alone(tmp_path: Path) -> None:
 
 def test_zombie_is_not_alive(tmp_path: Path) -> None:
     """A process that ended and was not waited for does not count as running."""
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+    with subprocess.Popen(
+        ["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdin
+        assert child.stdout
+        # Right after exec the command line is still empty: an echo says it is there.
+        child.stdin.write(b"ready\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == b"ready\n"
         pid_file = tmp_path / "pid"
         pid_file.write_text(str(child.pid))
         assert processes.read_pid(pid_file, "cat") == child.pid
