@@ -26,6 +26,13 @@ SUITES = ("public", "public2")
 LABELS = ("rollback", "no_rollback")
 """Cases that an exam labels otherwise are arguable and count for nothing."""
 
+TICKS_S = tuple(30 * 2**k for k in range(16))
+"""After so much silence a tick is written: a live worker ticks every few seconds,
+and only the first tick after a window's grace closes anything."""
+
+LAST_TICK_S = 120
+"""Longest silence that is told after the last line."""
+
 PLAIN_FAMILIES = frozenset({"null", "tiny", "improved"})
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -115,8 +122,7 @@ class ExamCase:
     def _lines(self) -> Iterator[bytes]:
         opened = gzip.open if self.path.suffix == ".gz" else open
         with opened(self.path, "rb") as file:
-            for line in file:
-                yield _encode(envelope(_decode(line)))
+            yield from Told(file)
 
 
 def exam_cases(folder: Path) -> Iterator[ExamCase]:
@@ -181,12 +187,15 @@ def _values(value: Any) -> tuple[str, ...]:
 
 
 def decide(lines: Iterable[bytes], product: Product) -> Iterator[bytes]:
-    """Decisions as lines of the exam, each as soon as it is made."""
-    read = _Read(lines)
-    for said in product.said(read):
+    """Decisions as lines of the exam, each as soon as it is made.
+
+    Their ``ts`` is the time of the last line or tick that the product had read.
+    """
+    told = Told(lines)
+    for said in product.said(told):
         yield _encode(
             {
-                "ts": read.arrived_s,
+                "ts": told.now_s,
                 "service": said.service,
                 "release": said.release,
                 "action": said.action,
@@ -197,19 +206,51 @@ def decide(lines: Iterable[bytes], product: Product) -> Iterator[bytes]:
         )
 
 
-class _Read:
-    """Envelopes of the lines, and when the last one that was taken arrived."""
+class Told:
+    """Envelopes of the lines, with the ticks that a live worker writes in silence.
+
+    A tick at some time stands before every line that arrives later, so that nothing
+    is known before its time.
+
+    Attributes
+    ----------
+    now_s : float
+        Time of the last envelope that was taken.
+    """
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines = lines
-        self.arrived_s: float = 0
+        self.now_s: float = 0
 
     def __iter__(self) -> Iterator[bytes]:
+        service: str | None = None
         for line in self._lines:
-            if line.strip():
-                fields = _decode(line)
-                self.arrived_s = fields["arr"]
-                yield _encode(envelope(fields))
+            if not line.strip():
+                continue
+            fields = _decode(line)
+            if service is not None:
+                yield from self._ticks(service, fields["arr"])
+            self.now_s, service = fields["arr"], fields["service"]
+            yield _encode(envelope(fields))
+        if service is not None:
+            yield from self._ticks(service, self.now_s + LAST_TICK_S + 1)
+
+    def _ticks(self, service: str, until_s: float) -> Iterator[bytes]:
+        """Ticks for the service that spoke last, rarer as the silence grows."""
+        since_s = self.now_s
+        for silence_s in TICKS_S:
+            if since_s + silence_s >= until_s:
+                return
+            self.now_s = since_s + silence_s
+            at_ms = round(self.now_s * 1000)
+            yield _encode(
+                {
+                    "kind": "tick",
+                    "ts": at_ms,
+                    "received_at": at_ms,
+                    "service": service,
+                }
+            )
 
 
 def main() -> None:

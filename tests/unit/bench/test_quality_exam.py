@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bench.quality.exam import BOUNDS_MS, decide, envelope, exam_cases
+from bench.quality.exam import BOUNDS_MS, Told, decide, envelope, exam_cases
 from bench.quality.product import Product, word_of
 from detector.events import Event
 from detector.verdicts import Action
@@ -89,13 +89,13 @@ def case_lines(rate: float) -> list[bytes]:
 
 
 def test_decision_follows_bad_release() -> None:
-    """Five times the errors are rolled back, stamped with the last line's arrival."""
+    """Five times the errors are rolled back, stamped with what was read last."""
     lines = case_lines(0.05)
     first = json.loads(next(decide(lines, Product())))
     assert (first["action"], first["release"]) == ("rollback", "1.1")
     assert first["target"] == "1.0"
-    arrivals = [json.loads(line)["arr"] for line in lines]
-    assert first["ts"] in arrivals
+    told = [json.loads(x)["received_at"] / 1000 for x in Told(lines)]
+    assert first["ts"] in told
     assert first["ts"] > START_S + 3600
 
 
@@ -105,6 +105,16 @@ def test_decision_needs_no_later_line() -> None:
     first = json.loads(next(decide(lines, Product())))
     known = [x for x in lines if json.loads(x)["arr"] <= first["ts"]]
     assert json.loads(next(decide(known, Product()))) == first
+
+
+def test_ticks_fill_silence_in_order() -> None:
+    """Ticks stand between lines, rarer as the silence grows, never ahead of one."""
+    arrivals = (0.0, 20.0, 320.0, 321.0)
+    lines = [json.dumps(USAGE | {"arr": START_S + at}).encode() for at in arrivals]
+    told = [json.loads(x) for x in Told(lines)]
+    times = [round(x["received_at"] / 1000) - START_S for x in told]
+    assert times == [0, 20, 50, 80, 140, 260, 320, 321, 351, 381, 441]
+    assert [x["kind"] for x in told].count("tick") == 7
 
 
 def test_harmless_release_is_not_rolled_back() -> None:
@@ -143,7 +153,8 @@ def test_exam_folder_is_read(tmp_path: Path) -> None:
     (case,) = exam_cases(tmp_path)
     known, lines = case.tell()
     assert (known.case, known.kind, known.suite) == ("a", "plain", "suite 1")
-    assert [json.loads(x)["kind"] for x in lines] == ["usage"]
+    kinds = [json.loads(x)["kind"] for x in lines]
+    assert [kind for kind in kinds if kind != "tick"] == ["usage"]
 
 
 def test_empty_folder_is_refused(tmp_path: Path) -> None:
