@@ -34,7 +34,7 @@ NEVER_MS = -1
 PERSISTENCE_MS = 180_000
 """Deploy blips last one to three minutes. Longer: fewer blips act, all act later."""
 
-PERSISTENT_LOG_E = math.log(10)
+PERSISTENT_LOG_E = math.log(100)
 """What evidence from after the blip must reach. Higher: surer and later."""
 
 SEARCH_COST = math.log(EFFECTS) / 2
