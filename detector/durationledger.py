@@ -9,8 +9,7 @@ sends, and each bin keeps the records above each of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from struct import Struct as Packing
+from collections.abc import Callable
 
 import numpy as np
 from msgspec import Struct, field
@@ -19,6 +18,7 @@ from detector.durations import EXPLICIT, Durations, edge_id
 from detector.evidence.exceedance import nearest_edges
 from detector.evidence.types import FloatArray
 from detector.ledger import DAY_MS, Key
+from detector.strip import Strip, row_of
 
 EDGES_MAX = 23
 STRATA_MAX = 16
@@ -36,36 +36,14 @@ EDGES_BELOW = 6
 UNUSED_MS = 2 * DAY_MS
 """After this time without a readable record the edges are chosen anew."""
 
-_ROW = Packing(f"<{EDGES_MAX + 1}f")
 
-Page = dict[Key, "Strip"]
+class DurationStrip(Strip):
+    """Records of one release and stratum by bin, then those above each edge."""
+
+    ROW = row_of(EDGES_MAX + 1)
 
 
-class Strip(Struct, array_like=True):
-    """Bins of one release and stratum without gaps: row i is bin ``first + i``."""
-
-    first: int
-    data: bytearray = field(default_factory=bytearray)
-
-    def add(self, number: int, values: Sequence[float]) -> None:
-        """Add to a bin at or after the first one, making room up to it."""
-        place = (number - self.first) * _ROW.size
-        missing = place + _ROW.size - len(self.data)
-        if missing > 0:
-            self.data.extend(bytes(missing))
-        old = _ROW.unpack_from(self.data, place)
-        new = (a + b for a, b in zip(old, values, strict=True))
-        _ROW.pack_into(self.data, place, *new)
-
-    def rows(self, low: int, high: int) -> FloatArray:
-        """Bins ``[low, high)``, all of them held: records, then those above each edge.
-
-        Shape (bins, 1 + EDGES_MAX).
-        """
-        count = (high - low) * (EDGES_MAX + 1)
-        place = (low - self.first) * _ROW.size
-        flat = np.frombuffer(self.data, "<f4", count, place).astype(np.float64)
-        return flat.reshape(-1, EDGES_MAX + 1)
+Page = dict[Key, DurationStrip]
 
 
 class DurationLedger(Struct):
@@ -103,7 +81,7 @@ class DurationLedger(Struct):
         number = (end_ms - 1) // self.bin_ms
         page = self.pages.setdefault((end_ms - 1) // DAY_MS, {})
         place = (key[0], self._stratum(key[1]))
-        track = page.setdefault(place, Strip(number))
+        track = page.setdefault(place, DurationStrip(number))
         track.add(number, [total, *filled])
         self.newest_ms = max(self.newest_ms, end_ms)
         self._forget()
@@ -159,8 +137,7 @@ class DurationLedger(Struct):
                 if not wanted(key):
                     continue
                 track = self.pages[day][key]
-                size = len(track.data) // _ROW.size
-                low, high = max(first, track.first), min(last, track.first + size)
+                low, high = max(first, track.first), min(last, track.end)
                 if low < high:
                     total[low - first : high - first] += track.rows(low, high)
         return total

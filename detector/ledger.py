@@ -9,13 +9,13 @@ coarse bins live in pages of one day, so that a snapshot rewrites today's page o
 from __future__ import annotations
 
 from collections.abc import Callable
-from struct import Struct as Packing
 from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct, field
 
 from detector.evidence.types import FloatArray, IntArray
+from detector.strip import Strip, row_of
 
 MEASURES = ("units", "bad", "requests", "lines")
 UNITS, BAD, REQUESTS, LINES = range(len(MEASURES))
@@ -37,42 +37,14 @@ FOLDED = 0
 Key = tuple[int, int]
 Values = tuple[float, float, float, float]
 
-_ROW = Packing(f"<{len(MEASURES)}f")
+
+class CountStrip(Strip):
+    """Counts of one release and stratum, bin by bin."""
+
+    ROW = row_of(len(MEASURES))
 
 
-class Strip(Struct, array_like=True):
-    """Bins of one key without gaps: row i is bin ``first + i``."""
-
-    first: int
-    data: bytearray = field(default_factory=bytearray)
-
-    def add(self, bin_number: int, values: Values) -> None:
-        """Add to a bin at or after the first one, making room up to it."""
-        place = (bin_number - self.first) * _ROW.size
-        missing = place + _ROW.size - len(self.data)
-        if missing > 0:
-            self.data.extend(bytes(missing))
-        old = _ROW.unpack_from(self.data, place)
-        _ROW.pack_into(
-            self.data, place, *(a + b for a, b in zip(old, values, strict=True))
-        )
-
-    def rows(self, low: int, high: int) -> FloatArray:
-        """Bins ``[low, high)``, all of them held, of shape (bins, measures)."""
-        count = (high - low) * len(MEASURES)
-        place = (low - self.first) * _ROW.size
-        flat = np.frombuffer(self.data, "<f4", count, place).astype(np.float64)
-        return flat.reshape(-1, len(MEASURES))
-
-    def drop_before(self, bin_number: int) -> None:
-        """Forget bins older than ``bin_number``."""
-        gone = bin_number - self.first
-        if gone > 0:
-            del self.data[: gone * _ROW.size]
-            self.first = bin_number
-
-
-Page = dict[Key, Strip]
+Page = dict[Key, CountStrip]
 
 
 class Table(NamedTuple):
@@ -150,7 +122,7 @@ class Ledger(Struct):
         for page in pages:
             for key, strip in page.items():
                 low = max(first, strip.first)
-                high = min(last, strip.first + len(strip.data) // _ROW.size)
+                high = min(last, strip.end)
                 if low < high:
                     part = values[row_of[key], low - first : high - first]
                     part += strip.rows(low, high)
@@ -184,15 +156,12 @@ def coarse_bin_ms(fine_ms: int) -> int:
     return size
 
 
-def _strip(page: Page, key: Key, number: int) -> Strip:
+def _strip(page: Page, key: Key, number: int) -> CountStrip:
     found = page.get(key)
     if found is None:
         if len(page) >= KEYS_MAX:
             key = (FOLDED, key[1])
             if key not in page and len(page) >= 2 * KEYS_MAX:
                 key = (FOLDED, FOLDED)
-        found = page.setdefault(key, Strip(number))
-    if number < found.first:  # folded: an older bin than the first one folded
-        found.data[:0] = bytes((found.first - number) * _ROW.size)
-        found.first = number
+        found = page.setdefault(key, CountStrip(number))
     return found

@@ -8,14 +8,13 @@ stratum, by when units started and how long after that each failure was known.
 
 from __future__ import annotations
 
-from struct import Struct as Packing
-
 import numpy as np
 from msgspec import Struct, field
 
 from detector.events import Error, Usage
 from detector.evidence.cohort import LAG_EDGES_H, LAGS, Arm
 from detector.evidence.types import FloatArray, IntArray
+from detector.strip import Strip, row_of
 
 HOUR_MS = 3_600_000
 BIN_MS = 1_800_000
@@ -34,40 +33,13 @@ LINES_MEMORY = 2000.0
 """Error lines after which old ones count half: a source may change its ways."""
 
 _EDGES_MS = [int(edge * HOUR_MS) for edge in LAG_EDGES_H]
-_ROW = Packing(f"<{1 + LAGS}f")
 Key = tuple[int, int]
 
 
-class Strip(Struct, array_like=True):
-    """Bins of one release and stratum without gaps: units, then crashes by delay."""
+class AgeStrip(Strip):
+    """Units of one release and stratum by bin, then failures by their delay."""
 
-    first: int
-    data: bytearray = field(default_factory=bytearray)
-
-    def add(self, number: int, column: int, amount: float) -> None:
-        """Add to one column of a bin, making room for it."""
-        if number < self.first:
-            self.data[:0] = bytes((self.first - number) * _ROW.size)
-            self.first = number
-        place = (number - self.first) * _ROW.size
-        missing = place + _ROW.size - len(self.data)
-        if missing > 0:
-            self.data.extend(bytes(missing))
-        row = list(_ROW.unpack_from(self.data, place))
-        row[column] += amount
-        _ROW.pack_into(self.data, place, *row)
-
-    def rows(self) -> FloatArray:
-        """The bins, shape (bins, 1 + delays)."""
-        flat = np.frombuffer(self.data, dtype="<f4").astype(np.float64)
-        return flat.reshape(-1, 1 + LAGS)
-
-    def drop_before(self, number: int) -> None:
-        """Forget bins before ``number``."""
-        gone = number - self.first
-        if gone > 0:
-            del self.data[: gone * _ROW.size]
-            self.first = number
+    ROW = row_of(1 + LAGS)
 
 
 class Maturity(Struct):
@@ -80,7 +52,7 @@ class Maturity(Struct):
 
     bin_ms: int = BIN_MS
     clock_ms: int = -1
-    strips: dict[Key, Strip] = field(default_factory=dict)
+    strips: dict[Key, AgeStrip] = field(default_factory=dict)
     ways: dict[int, list[str]] = field(default_factory=dict)
     ids: dict[int, set[int]] = field(default_factory=dict)
     lines: float = 0.0
@@ -198,13 +170,11 @@ class Maturity(Struct):
         place = {stratum: i for i, stratum in enumerate(strata)}
         for (release, stratum), strip in sorted(self.strips.items()):
             if release in releases and stratum in place and len(numbers):
-                rows = strip.rows()
                 low = max(int(numbers[0]), strip.first)
-                high = min(int(numbers[-1]) + 1, strip.first + len(rows))
+                high = min(int(numbers[-1]) + 1, strip.end)
                 if low < high:
-                    part = rows[low - strip.first : high - strip.first]
                     at = slice(low - int(numbers[0]), high - int(numbers[0]))
-                    counts[place[stratum], at] += part
+                    counts[place[stratum], at] += strip.rows(low, high)
         return Arm(counts[:, :, 0], counts[:, :, 1:])
 
     def comparable(self, releases: set[int]) -> str | None:
@@ -224,8 +194,8 @@ class Maturity(Struct):
         number = at_ms // self.bin_ms
         if key not in self.strips and len(self.strips) >= KEYS_MAX:
             key = (key[0], FOLDED)
-        strip = self.strips.setdefault(key, Strip(number))
-        strip.add(number, column, amount / event.sample_rate)
+        strip = self.strips.setdefault(key, AgeStrip(number))
+        strip.add_at(number, column, amount / event.sample_rate)
 
     def _clear(self) -> None:
         self.strips, self.ways, self.ids, self.since_ms = {}, {}, {}, -1

@@ -18,12 +18,13 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from detector import durationledger
+from detector.durationledger import DurationStrip
 from detector.engine import Partition
 from detector.evidence.rows import COLUMNS, RateRatioRows
-from detector.ledger import DAY_MS, Key, Strip
+from detector.ledger import DAY_MS, CountStrip, Key
 from detector.rulefile import RuleSet
 from detector.scope import Scope, ScopeKey
+from detector.strip import Strip
 
 VERSION = 1
 PARTITION_BLOCK = "partition"
@@ -62,8 +63,8 @@ class DayBlock(Struct, kw_only=True):
     """Counts and durations of one scope on one day that is over."""
 
     version: int
-    counts: dict[Key, Strip]
-    durations: dict[Key, durationledger.Strip]
+    counts: dict[Key, CountStrip]
+    durations: dict[Key, DurationStrip]
 
 
 Block = TypeVar("Block", PartitionBlock, ScopeBlock, DayBlock)
@@ -211,7 +212,7 @@ def _days_apart(scope: Scope) -> tuple[int, ...]:
     )
 
 
-def _size(page: Mapping[Key, Strip] | Mapping[Key, durationledger.Strip]) -> int:
+def _size(page: Mapping[Key, Strip]) -> int:
     return sum(len(strip.data) for strip in page.values())
 
 
