@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from detector.alone import Joint, leaves_none
 from detector.changes import close_apart, watch_components
 from detector.comparing import (
     by_stratum,
@@ -32,7 +33,7 @@ from detector.evidence.rate_ratio import (
 from detector.evidence.rows import RateRatioRows
 from detector.funnel import note_steps
 from detector.history import History
-from detector.looking import Joint, note_control
+from detector.looking import note_control
 from detector.releases import RELEASES_MAX, Registry
 from detector.rulebook import InForce
 from detector.scope import Scope, Track, Watch
@@ -115,8 +116,8 @@ def prepare(
                     )
     if scope.changes.watched:
         watch_components(scope.changes, scope.registry.candidates(), window.end_ms)
-    numbers = [release.number for release in candidates]
-    scope.latency.close(window.end_ms, scope.width_ms, window.durations, numbers)
+    planned = {release.number: leaves_none(release.weight) for release in candidates}
+    scope.latency.close(window.end_ms, scope.width_ms, window.durations, planned)
     note_steps(scope.steps, window.steps)
     _note_error_rates(scope, window)
     _note_ledger(scope, window, aside)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from msgspec import Struct, field
 
+from detector.alone import Alone, Joint, after_window
 from detector.durationledger import DurationLedger
 from detector.durations import Durations, Histogram
 from detector.evidence.exceedance import spread_of, spread_step
@@ -30,12 +31,6 @@ RECENT_MIN = 1.0
 SEGMENTS_MAX = 24
 """Segments of one threshold with a second lock of their own."""
 
-CONTROL_SHARE_MIN = 0.03
-"""Below this share of the release's records others are no control."""
-
-LOST_AFTER_MS = 300_000
-LOST_AFTER_WINDOWS = 3
-
 Open = dict[Key, Durations]
 """Durations of an open window, by release and stratum."""
 
@@ -49,7 +44,8 @@ class Beside(Struct):
     ``weight`` and ``square`` are summed steps between neighbouring windows,
     ``last`` is the newest window by stratum, ``trails`` the second lock's sums by
     threshold and segment. ``lost_ms`` is since when nothing but the release sends
-    durations, -1 while others do (``alone_ms``: not yet for long enough to say so).
+    durations, -1 while others do (``alone_ms``: not yet for long enough to say so),
+    ``alone_records`` how many it has sent since.
     """
 
     weight: float = 0.0
@@ -58,6 +54,7 @@ class Beside(Struct):
     trails: dict[str, dict[Segment, Trail]] = field(default_factory=dict)
     alone_ms: int = -1
     lost_ms: int = -1
+    alone_records: float = 0.0
     accompanied: bool = False
 
     @property
@@ -75,20 +72,17 @@ class Beside(Struct):
         self.last[stratum] = point
 
     def note_company(
-        self, end_ms: int, width_ms: int, own: float, others: float
+        self, end_ms: int, width_ms: int, joint: Joint, *, planned: bool
     ) -> None:
-        """Note how many records the release and the others sent in a window."""
-        if own <= 0:
-            return
-        if others >= CONTROL_SHARE_MIN * own:
-            self.alone_ms = self.lost_ms = -1
-            self.accompanied = True
-            return
-        if self.alone_ms < 0:
-            self.alone_ms = end_ms - width_ms
-        long_ms = max(LOST_AFTER_MS, LOST_AFTER_WINDOWS * width_ms)
-        if not self.accompanied or end_ms - self.alone_ms >= long_ms:
-            self.lost_ms = self.alone_ms
+        """Note how many records the release and the others sent in a window.
+
+        ``planned`` says that the rollout leaves the others nothing.
+        """
+        before = Alone(self.alone_ms, self.alone_records, self.lost_ms)
+        at_once = planned or not self.accompanied
+        now = after_window(before, joint, end_ms, width_ms, at_once=at_once)
+        self.alone_ms, self.alone_records, self.lost_ms = now
+        self.accompanied |= joint.candidate > 0 and now == Alone()
 
 
 class LatencyState(Struct):
@@ -104,11 +98,12 @@ class LatencyState(Struct):
     )
 
     def close(
-        self, end_ms: int, width_ms: int, window: Open, candidates: Iterable[int]
+        self, end_ms: int, width_ms: int, window: Open, candidates: Mapping[int, bool]
     ) -> None:
         """Remember a closed window, after it was compared with the ones before.
 
-        ``candidates`` are the numbers of the releases under judgement.
+        ``candidates`` are the numbers of the releases under judgement, and whether
+        their rollout leaves nothing beside them.
         """
         if not window and not self.recent:
             return
@@ -123,11 +118,12 @@ class LatencyState(Struct):
             known.unread = 0.0
             self.fine.add(end_ms, key, durations)
             self.coarse.add(end_ms, key, durations)
-        for number in candidates:
+        for number, planned in candidates.items():
             own = sum(d.total for (r, _), d in window.items() if r == number)
             others = sum(d.total for (r, _), d in window.items() if r != number)
             beside = self.beside.setdefault(number, Beside())
-            beside.note_company(end_ms, width_ms, own, others)
+            joint = Joint(own, others)
+            beside.note_company(end_ms, width_ms, joint, planned=planned)
 
     def forget_releases(self, live: set[int]) -> None:
         """Drop recent durations and pairs of releases that are no longer known."""

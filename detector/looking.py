@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from detector.aftermath import excuse
+from detector.alone import Alone, Joint, after_window, leaves_none
 from detector.hotfix import LOOK_EVERY_MS, still_there
 from detector.releases import Release
 from detector.rulebook import InForce
@@ -15,24 +16,8 @@ from detector.signals import pastview
 from detector.signals.table import LOOKED
 from detector.windows import OpenWindow
 
-CONTROL_SHARE_MIN = 0.03
-"""Below this share of the candidate's exposure a control says nothing."""
-
-ALONE_UNITS_MIN = 100.0
-"""Units of the candidate without control before it counts as lost."""
-
-LOST_AFTER_MS = 300_000
-LOST_AFTER_WINDOWS = 3
-
 Caches = dict[tuple[str, str, str], dict[Any, Any]]
 """Derived values by service, environment and release; never part of the state."""
-
-
-class Joint(NamedTuple):
-    """Units at risk of a window in the strata that the candidate serves."""
-
-    candidate: float
-    control: float
 
 
 def note_control(
@@ -40,27 +25,12 @@ def note_control(
 ) -> None:
     """Note since when no concurrent control is left beside a release.
 
-    The control is lost when over five minutes, at least three windows, it had next
-    to no exposure in the strata the candidate serves; at once where the plan leaves
-    it none. It is back at once, too. With a few units a window the arms miss each
-    other by chance, so that enough of the candidate's must have been alone.
+    ``joint`` are the units at risk in the strata that the candidate serves.
     """
-    if joint.candidate <= 0:
-        return
-    if joint.control >= CONTROL_SHARE_MIN * joint.candidate:
-        watch.alone_since_ms = watch.control_lost_ms = -1
-        watch.alone_units = 0.0
-        return
-    if watch.alone_since_ms < 0:
-        watch.alone_since_ms = window.end_ms - width_ms
-    watch.alone_units += joint.candidate
-    if watch.alone_units < ALONE_UNITS_MIN:
-        return
-    long_ms = max(LOST_AFTER_MS, LOST_AFTER_WINDOWS * width_ms)
-    planned = release.weight is not None and release.weight > 1 - CONTROL_SHARE_MIN
-    never_had = watch.control_windows == 0
-    if planned or never_had or window.end_ms - watch.alone_since_ms >= long_ms:
-        watch.control_lost_ms = watch.alone_since_ms
+    before = Alone(watch.alone_since_ms, watch.alone_units, watch.control_lost_ms)
+    at_once = leaves_none(release.weight) or watch.control_windows == 0
+    now = after_window(before, joint, window.end_ms, width_ms, at_once=at_once)
+    watch.alone_since_ms, watch.alone_units, watch.control_lost_ms = now
 
 
 def look_around(

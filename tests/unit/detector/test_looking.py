@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from detector.looking import Joint, note_control
+from detector.alone import Joint
+from detector.looking import note_control
 from detector.releases import Release
 from detector.scope import Watch
 from detector.windows import OpenWindow

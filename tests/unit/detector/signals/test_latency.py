@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from detector.alone import Joint
 from detector.durations import EXPLICIT, Durations, Histogram
 from detector.evidence.blocks import cut
 from detector.evidence.exceedance import QUANTILES
@@ -36,7 +37,7 @@ def state(minutes: int) -> LatencyState:
     """After some minutes of the old release alone."""
     found = LatencyState()
     for i in range(1, minutes + 1):
-        found.close(i * MINUTE_MS, MINUTE_MS, {(OLD, 0): durations()}, [])
+        found.close(i * MINUTE_MS, MINUTE_MS, {(OLD, 0): durations()}, {})
     return found
 
 
@@ -94,22 +95,37 @@ def test_old_releases_are_forgotten() -> None:
     assert not remembered.recent
 
 
+def company(*joints: Joint, planned: bool = False) -> Beside:
+    """A release after one window a minute in which these records came."""
+    beside = Beside()
+    for i, joint in enumerate(joints):
+        beside.note_company((i + 1) * MINUTE_MS, MINUTE_MS, joint, planned=planned)
+    return beside
+
+
+BOTH, ALONE = Joint(100.0, 100.0), Joint(100.0, 0.0)
+
+
 def test_control_counts_as_lost() -> None:
     """Alone from its first window on, a release has lost its control at its start."""
-    beside = Beside()
-    beside.note_company(10 * MINUTE_MS, MINUTE_MS, own=100, others=0)
-    assert beside.lost_ms == 9 * MINUTE_MS
+    assert company(ALONE).lost_ms == 0
 
 
 def test_short_gap_loses_nothing() -> None:
     """A control that is silent for less than five minutes is not lost."""
-    beside = Beside()
-    beside.note_company(MINUTE_MS, MINUTE_MS, own=100, others=100)
-    for i in range(2, 6):
-        beside.note_company(i * MINUTE_MS, MINUTE_MS, own=100, others=0)
-    assert beside.lost_ms == -1
-    beside.note_company(6 * MINUTE_MS, MINUTE_MS, own=100, others=0)
-    assert beside.lost_ms == MINUTE_MS
+    assert company(BOTH, *[ALONE] * 4).lost_ms == -1
+    assert company(BOTH, *[ALONE] * 5).lost_ms == MINUTE_MS
+
+
+def test_few_records_lose_no_control() -> None:
+    """Arms with a few records a window miss each other by chance."""
+    assert company(BOTH, *[Joint(3.0, 0.0)] * 30).lost_ms == -1
+    assert company(BOTH, *[Joint(3.0, 0.0)] * 40).lost_ms == MINUTE_MS
+
+
+def test_planned_end_loses_control_at_once() -> None:
+    """A rollout that leaves the others nothing needs no five minutes of silence."""
+    assert company(BOTH, ALONE, planned=True).lost_ms == MINUTE_MS
 
 
 @pytest.mark.parametrize(("shift", "fires"), [(0, False), (1, True)])
@@ -122,7 +138,7 @@ def test_past_judges_slower_release(shift: int, fires: bool) -> None:
     fired = False
     for i in range(1, 61):
         now_ms = lost_ms + i * MINUTE_MS
-        remembered.close(now_ms, MINUTE_MS, {(NEW, 0): durations(shift)}, [NEW])
+        remembered.close(now_ms, MINUTE_MS, {(NEW, 0): durations(shift)}, {NEW: False})
         recent = recent_of(remembered, 8, lost_ms, now_ms, lambda key: key[0] == NEW)
         blocks = cut(recent, lost_ms, 300_000, 3_600_000, 120_000)
         found = past.look(now_ms - lost_ms, blocks)
