@@ -14,7 +14,7 @@ from detector.localise import smallest_cut
 from detector.reading import CONFIDENCE_ALPHA, leading_series, unit_word
 from detector.releases import Release
 from detector.scope import Scope, Track, Watch
-from detector.series import Segment, segments_of
+from detector.series import Segment
 
 
 class Harm(NamedTuple):
@@ -81,14 +81,11 @@ def _harm_of_track(
     scope: Scope, track: Track, onset_ms: int, segment: Segment | None
 ) -> Harm:
     counts = track.history.since(onset_ms)
-    keys, attrs = scope.strata.key_of(), scope.strata.attrs
+    strata = scope.strata
     if segment is None:
-        segment = smallest_cut(attrs, keys, counts)
-    inside = [
-        c
-        for s, c in sorted(counts.items())
-        if segment in segments_of(attrs, keys.get(s, ()))
-    ]
+        segment = smallest_cut(strata.attrs, strata.key_of(), counts)
+    belongs = strata.within(segment)
+    inside = [c for s, c in sorted(counts.items()) if belongs(s)]
     if not inside:  # other strata are in force than when the episode began
         segment = ()
         inside = [c for _, c in sorted(counts.items())]

@@ -114,6 +114,23 @@ class Strata(Struct):
         """Attribute values by stratum number."""
         return {number: key for key, number in self.numbers.items()}
 
+    def segments(self) -> dict[int, frozenset[Segment]]:
+        """The segments that each stratum in use belongs to."""
+        return {
+            number: frozenset(segments_of(self.attrs, key))
+            for key, number in self.numbers.items()
+        }
+
+    def within(self, segment: Segment) -> Callable[[int], bool]:
+        """Says of the number of a stratum whether the segment holds it.
+
+        What has no number any more is in the whole only.
+        """
+        if not segment:
+            return lambda stratum: True
+        inside = {n for n, found in self.segments().items() if segment in found}
+        return inside.__contains__
+
     def _restart(self, names: tuple[str, ...]) -> None:
         """A rule with other attributes starts a new enumeration; old numbers are
         not used again, so an open window never mixes two meanings."""

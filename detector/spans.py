@@ -11,7 +11,7 @@ from detector.evidence.types import FloatArray
 from detector.latencystate import LatencyState
 from detector.ledger import BAD, REQUESTS, UNITS, Key, Ledger, Table
 from detector.releases import Registry
-from detector.series import Segment, Strata, segments_of
+from detector.series import Segment, Strata
 
 MINUTE_MS = 60_000
 BLOCK_MS = 300_000
@@ -66,14 +66,14 @@ def counts(
     ``aside`` are releases that count as neither. Of a volume the units are the
     minutes in which anything came, and the requests stand as failed.
     """
-    inside = _inside(question.segment, books.strata)
+    inside = books.strata.within(question.segment)
 
     def own(key: Key) -> bool:
-        return key[0] == question.number and _is_in(key, inside)
+        return key[0] == question.number and inside(key[1])
 
     def others(key: Key) -> bool:
         other = key[0] != question.number and key[0] not in aside
-        return other and _is_in(key, inside)
+        return other and inside(key[1])
 
     if question.edge >= 0:
         fine = books.latency.fine
@@ -119,10 +119,10 @@ def _series(
     question: Question, books: Books, start_ms: int, end_ms: int
 ) -> tuple[FloatArray, FloatArray]:
     """Bad and units of everybody inside the segment, bin by bin."""
-    inside = _inside(question.segment, books.strata)
+    inside = books.strata.within(question.segment)
 
     def wanted(key: Key) -> bool:
-        return _is_in(key, inside)
+        return inside(key[1])
 
     if question.edge >= 0:
         above, records = books.latency.fine.exceedances(
@@ -144,18 +144,3 @@ def _volume(table: Table) -> tuple[float, float]:
     requests = table.sum_of(lambda key: True)[:, REQUESTS]
     minutes = float((requests > 0).sum()) * table.bin_ms / MINUTE_MS
     return minutes, float(requests.sum())
-
-
-def _inside(segment: Segment, strata: Strata) -> set[int] | None:
-    """Numbers of the strata of a segment; None for all."""
-    if not segment:
-        return None
-    return {
-        number
-        for number, key in strata.key_of().items()
-        if segment in segments_of(strata.attrs, key)
-    }
-
-
-def _is_in(key: Key, inside: set[int] | None) -> bool:
-    return inside is None or key[1] in inside

@@ -19,7 +19,7 @@ from detector.evidence.types import FloatArray, IntArray
 from detector.findings import Finding
 from detector.latencystate import LatencyState
 from detector.ledger import COARSE_KEPT_MS, FINE_KEPT_MS, Key
-from detector.series import Segment, initial_segments, segments_of
+from detector.series import Segment, initial_segments
 from detector.sight import Sight
 
 NAME = "latency"
@@ -114,18 +114,14 @@ def _judge(sight: Sight, lost_ms: int, segment: Segment) -> Finding | None:
 
 def _selections(sight: Sight, segment: Segment) -> tuple[Wanted, Wanted]:
     """Which counts are the candidate's since, and which the past's."""
-    number, strata = sight.release.number, sight.scope.strata
-    inside = {
-        stratum
-        for stratum, key in strata.key_of().items()
-        if segment in segments_of(strata.attrs, key)
-    }
+    number = sight.release.number
+    inside = sight.scope.strata.within(segment)
 
     def ours(key: Key) -> bool:
-        return key[0] == number and (not segment or key[1] in inside)
+        return key[0] == number and inside(key[1])
 
     def before(key: Key) -> bool:
-        return key[0] != number and (not segment or key[1] in inside)
+        return key[0] != number and inside(key[1])
 
     return ours, before
 

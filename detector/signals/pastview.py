@@ -13,7 +13,7 @@ import numpy as np
 from detector.evidence.forecast import DAY_MS, HOUR_MS, Terms
 from detector.evidence.types import BoolArray, FloatArray
 from detector.ledger import BAD, FINE_KEPT_MS, LINES, REQUESTS, UNITS, Key, Table
-from detector.series import Segment, segments_of
+from detector.series import Segment
 from detector.sight import Sight
 
 SERIES_MAX = 24
@@ -198,9 +198,6 @@ def _belongs(sight: Sight) -> dict[int, frozenset[Segment]]:
     if key not in sight.cache:
         for old in [k for k in sight.cache if k[0] in STRATUM_CACHES]:
             del sight.cache[old]
-        sight.cache[key] = {
-            stratum: frozenset(segments_of(strata.attrs, values))
-            for stratum, values in strata.key_of().items()
-        }
+        sight.cache[key] = strata.segments()
     found: dict[int, frozenset[Segment]] = sight.cache[key]
     return found

@@ -159,3 +159,15 @@ def test_combinations_are_bounded() -> None:
         strata.number({"a": f"{number % 40}", "b": f"{number // 40}"}, limits, "1")
     assert len(strata.numbers) <= STRATA_MAX + 1
     assert strata.overflow > 0
+
+
+def test_segment_holds_its_strata() -> None:
+    """A stratum is within its values and the whole; an old number in the whole only."""
+    strata = Strata()
+    limits = (("os", 4), ("region", 4))
+    for os in ("ios", "android"):
+        strata.number({"os": os, "region": "eu"}, limits, "1")
+    within = strata.within((("os", "android"),))
+    assert [within(number) for number in (0, 1, 99)] == [False, True, False]
+    assert all(map(strata.within(()), (0, 1, 99)))
+    assert (("os", "ios"), ("region", "eu")) in strata.segments()[0]
