@@ -92,16 +92,20 @@ def facts_of_all(
     A watch's facts do not depend on the others: rows are read in one call only
     because a call costs as much as a hundred rows.
     """
-    opened = [w for w in watches if _lines(w)]
+    lines = [_lines(watch) for watch in watches]
+    opened = [own for own in lines if own]
     readings = iter(_read(opened, rows) if opened else ())
     nothing = Reading(errors.NAME, 0.0, False, False, PLAIN_RATIO)
     return [
-        _facts(watch, next(readings) if _lines(watch) else nothing, at_ms)
-        for watch, at_ms in zip(watches, now_ms, strict=True)
+        _facts(watch, next(readings) if own else nothing, at_ms)
+        for watch, own, at_ms in zip(watches, lines, now_ms, strict=True)
     ]
 
 
-def _lines(watch: Watch) -> list[tuple[Track, int, int, float]]:
+Line = tuple[Track, int, int, float]
+
+
+def _lines(watch: Watch) -> list[Line]:
     """(signal, place, row, weight) of every series of a watch."""
     return [
         (track, index, one.row, track.share * one.weight)
@@ -111,8 +115,7 @@ def _lines(watch: Watch) -> list[tuple[Track, int, int, float]]:
     ]
 
 
-def _read(watches: list[Watch], rows: RateRatioRows) -> list[Reading]:
-    lines = [_lines(watch) for watch in watches]
+def _read(lines: list[list[Line]], rows: RateRatioRows) -> list[Reading]:
     log_e = rows.log_evidence([row for own in lines for _, _, row, _ in own])
     each: list[float] = []
     leads: list[int] = []
