@@ -95,12 +95,12 @@ def prepare(
         explained = rivals.pooled and rivals.leader is not None
         for biased in watch.tracks.values() if drop or explained else ():
             _forget_track(biased, rows)
+        watch.slow = is_slow(scope, inforce.rule, release)
         if watch.slow:
             found = []
             _forget_track(watch.errors, rows)
         if explained:  # what another change did is not counted against this one
             found = []
-        watch.slow = is_slow(scope, inforce.rule, release)
         health = scope.health.get(release.number)
         watch.troubles = troubles(health) if health else ()
         present = bool(seen.candidate_usage_lines or seen.candidate_bad_lines)

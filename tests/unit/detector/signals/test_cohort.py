@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from detector.assess import prepare
 from detector.events import Error, Usage
+from detector.evidence.rows import RateRatioRows
 from detector.maturity import HOUR_MS, Maturity
+from detector.releases import Stage
+from detector.rulebook import InForce
 from detector.rulefile.model import BUILT_IN_RULE
 from detector.scope import Scope, Watch
 from detector.sight import Sight
@@ -102,3 +106,19 @@ def test_look_waits_for_whole_bin() -> None:
     first = look_with(sight, maturity)
     assert look_with(sight, maturity) is first
     assert look_with(sight._replace(cache={}), maturity) == first
+
+
+def test_late_failures_are_no_evidence() -> None:
+    """From the window on in which a source turns slow its windows prove nothing."""
+    sight, _ = world(3.0)
+    scope, rows = sight.scope, RateRatioRows()
+    scope.registry.releases["2.0"].stage = Stage.CANDIDATE
+    window = OpenWindow(sight.now_ms)
+    for number in (1, 3):
+        cell = window.cell(number, 0)
+        cell.usage_lines, cell.seen_units, cell.weighted_units = 1, 900.0, 900.0
+        cell.requests.units = 900.0
+    inforce = InForce(BUILT_IN_RULE, (), "", DELAY_MAX_MS)
+    assert not sight.watch.slow
+    assert prepare(scope, window, inforce, rows) == []
+    assert sight.watch.slow
