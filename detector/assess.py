@@ -62,9 +62,19 @@ class Prepared(NamedTuple):
     silent: bool = False
 
 
+class Closed(NamedTuple):
+    """A closed window: what the kernel is fed, and the signatures that do not count.
+
+    ``aside`` has the number of every release under watch.
+    """
+
+    prepared: list[Prepared]
+    aside: dict[int, Aside]
+
+
 def prepare(
     scope: Scope, window: OpenWindow, inforce: InForce, rows: RateRatioRows
-) -> list[Prepared]:
+) -> Closed:
     """Line up every candidate of a scope with its control in a closed window."""
     blamed = frozenset(
         name for name, watch in scope.watches.items() if watch.episode is not None
@@ -80,9 +90,7 @@ def prepare(
             continue
         groups = scope.registry.control_of(release, blamed)
         plan, drop = plan_of(scope, watch, release, window, apart, groups)
-        odd = aside.setdefault(
-            release.number, set_aside(scope.catalogue, release.number)
-        )
+        odd = aside[release.number] = set_aside(scope.catalogue, release.number)
         found, seen = compare_errors(plan, watch, odd)
         _note_coverage(watch, window.end_ms, seen)
         if "usage" not in scope.last_event_ms and any(
@@ -121,7 +129,7 @@ def prepare(
     note_steps(scope.steps, window.steps)
     _note_error_rates(scope, window)
     _note_ledger(scope, window, aside)
-    return prepared
+    return Closed(prepared, aside)
 
 
 def _forget_track(track: Track, rows: RateRatioRows) -> None:

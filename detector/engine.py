@@ -300,8 +300,9 @@ class Partition:
             window = scope.open.pop(end_ms)
             self.ids_held -= len(window.ids)
             inforce = self.rulebook.find(*scope.key)
-            prepared += prepare(scope, window, inforce, self.rows)
-            look_around(scope, window, inforce, self.caches)
+            found = prepare(scope, window, inforce, self.rows)
+            prepared += found.prepared
+            look_around(scope, window, found.aside, inforce, self.caches)
             scope.closed_until_ms = max(scope.closed_until_ms, end_ms)
             closed.append((scope, end_ms))
         add_evidence(self.rows, prepared)

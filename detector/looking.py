@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from detector.aftermath import excuse
@@ -13,6 +14,7 @@ from detector.rulefile import Rule
 from detector.scope import Scope, Watch
 from detector.sight import Sight
 from detector.signals import pastview
+from detector.signals.census import Aside
 from detector.signals.table import LOOKED
 from detector.windows import OpenWindow
 
@@ -34,15 +36,25 @@ def note_control(
 
 
 def look_around(
-    scope: Scope, window: OpenWindow, inforce: InForce, caches: Caches
+    scope: Scope,
+    window: OpenWindow,
+    aside: Mapping[int, Aside],
+    inforce: InForce,
+    caches: Caches,
 ) -> None:
-    """Let every procedure that needs more than one window look at each release."""
+    """Let every procedure that needs more than one window look at each release.
+
+    ``aside`` are the signatures that do not count, by number of the release.
+    """
     for release in scope.registry.candidates():
         watch = scope.watches.get(release.name)
         if watch is None:
             continue
         cache = caches.setdefault((*scope.key, release.name), {})
-        sight = Sight(scope, watch, release, inforce.rule, window.end_ms, window, cache)
+        odd = aside[release.number]
+        sight = Sight(
+            scope, watch, release, inforce.rule, window.end_ms, window, odd, cache
+        )
         found = [
             f
             for signal in LOOKED

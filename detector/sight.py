@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 from detector.releases import Release
 from detector.rulefile import Rule
 from detector.scope import Scope, Watch
+from detector.signals.census import Aside
 from detector.windows import OpenWindow
 
 
 class Sight(NamedTuple):
     """One release under watch after one closed window.
 
+    ``aside`` are the signatures that do not count as this release's failures.
     ``cache`` holds derived values only: it may be empty at any time, and what is
     read from it must be what would be computed anew.
     """
@@ -23,4 +25,5 @@ class Sight(NamedTuple):
     rule: Rule
     now_ms: int
     window: OpenWindow
+    aside: Aside
     cache: dict[Any, Any]

@@ -19,9 +19,9 @@ from detector.findings import Control, Finding
 from detector.localise import smallest_cut
 from detector.series import Segment
 from detector.sight import Sight
-from detector.signals.census import Aside, Census, take_census
+from detector.signals.census import Census, take_census
 from detector.signals.errors import UNIT_WORDS
-from detector.signals.oddclients import EVENTS_PER_USER_MIN, set_aside
+from detector.signals.oddclients import EVENTS_PER_USER_MIN
 
 NAME = "new_signature"
 ODD_CLIENT = "unusual_client"
@@ -44,17 +44,16 @@ SILENCE_GAPS = 3.0
 
 def look(sight: Sight) -> list[Finding]:
     """New signatures of a release, and odd ones for people to look at."""
-    catalogue = sight.scope.catalogue
+    catalogue, aside = sight.scope.catalogue, sight.aside
     release = sight.release.number
-    aside = set_aside(catalogue, release)
     if not aside and not any(_maybe_new(catalogue, release)):
         return []
     census = take_census(
         catalogue, sight.watch.novelty, release, _control_numbers(sight), aside
     )
-    found = _odd(sight, aside)
+    found = _odd(sight)
     if census.exposure_old > 0:
-        found += _new(sight, census, aside)
+        found += _new(sight, census)
     return found
 
 
@@ -79,7 +78,7 @@ def _control_numbers(sight: Sight) -> frozenset[int]:
     return frozenset(found - {sight.release.number})
 
 
-def _new(sight: Sight, census: Census, aside: Aside) -> list[Finding]:
+def _new(sight: Sight, census: Census) -> list[Finding]:
     catalogue, release = sight.scope.catalogue, sight.release.number
     size = len(census.numbers)
     usual = (float(census.old.sum()) + 0.5) / (census.exposure_old + 1.0)
@@ -113,9 +112,7 @@ def _new(sight: Sight, census: Census, aside: Aside) -> list[Finding]:
             float(census.old[i]),
         )
         number = census.numbers[i]
-        found.append(
-            _finding(sight, number, nats, holds and lasts, counts, aside, census)
-        )
+        found.append(_finding(sight, number, nats, holds and lasts, counts, census))
     return found
 
 
@@ -171,14 +168,14 @@ def _lasts(sight: Sight, number: int) -> bool:
     return lasted and sight.now_ms - last < silence
 
 
-def _segment(sight: Sight, number: int, aside: Aside) -> Segment:
+def _segment(sight: Sight, number: int) -> Segment:
     """Where the signature is, if it is not everywhere the release is."""
     catalogue, release = sight.scope.catalogue, sight.release.number
     places = catalogue.entries[number].places
     rows = {
         s: (g.exposure, places[(release, s)].units if (release, s) in places else 0.0)
         for (r, s), g in sorted(catalogue.ground.items())
-        if r == release and number not in aside.get(s, ())
+        if r == release and number not in sight.aside.get(s, ())
     }
     units = sum(n for n, _ in rows.values())
     rate = sum(k for _, k in rows.values()) / units if units > 0 else 0.0
@@ -196,7 +193,6 @@ def _finding(
     nats: float,
     fires: bool,
     counts: tuple[float, float, float, float],
-    aside: Aside,
     census: Census,
 ) -> Finding:
     control: Control = "concurrent" if census.concurrent else "history"
@@ -208,7 +204,7 @@ def _finding(
         z=sqrt(2.0 * nats),
         threshold=sqrt(2.0 * LOG_E_MIN),
         fires=fires,
-        segment=_segment(sight, number, aside),
+        segment=_segment(sight, number),
         ratio=_ratio(counts),
         counts=counts,
         onset_ms=_span(sight.scope.catalogue, sight.release.number, number)[0]
@@ -228,9 +224,10 @@ def _ratio(counts: tuple[float, float, float, float]) -> tuple[float, float, flo
     return (best / spread, best, best * spread)
 
 
-def _odd(sight: Sight, aside: Aside) -> list[Finding]:
+def _odd(sight: Sight) -> list[Finding]:
     """One finding for people per signature that was set aside and goes on."""
     catalogue, release = sight.scope.catalogue, sight.release.number
+    aside = sight.aside
     found = []
     for number in sorted({n for numbers in aside.values() for n in numbers}):
         strata = [s for s in sorted(aside) if number in aside[s]]

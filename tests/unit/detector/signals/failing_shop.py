@@ -121,9 +121,18 @@ class Shop:
         """One window of both releases; what the signal says after it."""
         share = self.share((self.now - self.new.started_ms) // WIDTH_MS)
         window = self.close({self.old.number: 1.0 - share, self.new.number: share})
-        return look(
-            Sight(self.scope, self.watch, self.new, BUILT_IN_RULE, self.now, window, {})
+        aside = set_aside(self.scope.catalogue, self.new.number)
+        sight = Sight(
+            self.scope,
+            self.watch,
+            self.new,
+            BUILT_IN_RULE,
+            self.now,
+            window,
+            aside,
+            {},
         )
+        return look(sight)
 
     def run(self, windows: int) -> list[Finding]:
         """All findings that fired in so many windows."""

@@ -63,7 +63,7 @@ def world(
     watch = Watch(release="2.0", tracks=open_tracks(scope, BUILT_IN_RULE))
     scope.watches["2.0"] = watch
     window = OpenWindow(now_ms)
-    sight = Sight(scope, watch, release, BUILT_IN_RULE, now_ms, window, {})
+    sight = Sight(scope, watch, release, BUILT_IN_RULE, now_ms, window, {}, {})
     return sight, maturity
 
 
@@ -120,5 +120,5 @@ def test_late_failures_are_no_evidence() -> None:
         cell.requests.units = 900.0
     inforce = InForce(BUILT_IN_RULE, (), "", DELAY_MAX_MS)
     assert not sight.watch.slow
-    assert prepare(scope, window, inforce, rows) == []
+    assert prepare(scope, window, inforce, rows).prepared == []
     assert sight.watch.slow

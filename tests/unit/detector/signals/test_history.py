@@ -60,7 +60,7 @@ class World:
 
     def sight(self, cache: dict[object, object] | None = None) -> Sight:
         """What may be looked at now."""
-        window = OpenWindow(self.now_ms - MINUTE_MS, self.now_ms)
+        window = OpenWindow(self.now_ms)
         return Sight(
             self.scope,
             self.watch,
@@ -68,6 +68,7 @@ class World:
             BUILT_IN_RULE,
             self.now_ms,
             window,
+            {},
             {} if cache is None else cache,
         )
 

@@ -57,7 +57,7 @@ def world(
             scope.ledger.add(at_ms, key, (10_000.0, bad, 10_000.0, 1.0))
     rule = BUILT_IN_RULE
     watch = scope.watches["2.0"] = watching(scope)
-    return Sight(scope, watch, release, rule, end_ms, OpenWindow(end_ms), {})
+    return Sight(scope, watch, release, rule, end_ms, OpenWindow(end_ms), {}, {})
 
 
 def watching(scope: Scope) -> Watch:
