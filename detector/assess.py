@@ -326,13 +326,13 @@ def _open_series(
             for segment, weight in zip(segments, weights, strict=True)
         ]
         track.series.known_strata = scope.strata.next_number
+    fresh = [c.stratum for c in found if c.stratum not in track.series.of_stratum]
+    if not fresh:
+        return
     keys = scope.strata.key_of()
     tested = track.series.segments()
     varied = scope.strata.varied()
-    for comparison in found:
-        stratum = comparison.stratum
-        if stratum in track.series.of_stratum:
-            continue
+    for stratum in dict.fromkeys(fresh):
         segments = segments_of(scope.strata.attrs, keys.get(stratum, ()))
         if stratum < track.series.known_strata:
             segments = [s for s in segments if s in tested]

@@ -33,6 +33,7 @@ MISSING = ""
 OTHER_VALUE = "other"
 
 Segment = tuple[tuple[str, str], ...]
+WHOLE: Segment = ()
 Allocate = Callable[[], int]
 
 
@@ -114,12 +115,9 @@ class Strata(Struct):
         """Attribute values by stratum number."""
         return {number: key for key, number in self.numbers.items()}
 
-    def segments(self) -> dict[int, frozenset[Segment]]:
-        """The segments that each stratum in use belongs to."""
-        return {
-            number: frozenset(segments_of(self.attrs, key))
-            for key, number in self.numbers.items()
-        }
+    def segments(self) -> dict[int, list[Segment]]:
+        """The segments that each stratum in use belongs to, the whole first."""
+        return {n: segments_of(self.attrs, key) for key, n in self.numbers.items()}
 
     def within(self, segment: Segment) -> Callable[[int], bool]:
         """Says of the number of a stratum whether the segment holds it.

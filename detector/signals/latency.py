@@ -29,7 +29,7 @@ from detector.evidence.types import FloatArray
 from detector.latencystate import SEGMENTS_MAX, Beside, Open
 from detector.releases import Release
 from detector.scope import Scope
-from detector.series import Segment, segments_of
+from detector.series import WHOLE, Segment
 from detector.signals.errors import Comparison
 from detector.windows import OpenWindow
 
@@ -96,7 +96,7 @@ def compare(
     if not crossings:
         return []
     beside = scope.latency.beside.setdefault(release.number, Beside())
-    spread = beside.spread
+    spread, belongs = beside.spread, scope.strata.segments()
     found = []
     for place, name in enumerate(TRACKS):
         track = watch.tracks.get(name)
@@ -104,7 +104,7 @@ def compare(
             continue
         each = [stratum[place] for stratum in crossings]
         found.append((name, [_comparison(c, track.margin, spread) for c in each]))
-        _note_blocks(beside, name, scope, each)
+        _note_blocks(beside, name, belongs, each)
     for stratum in crossings:
         _note_spread(beside, stratum[LEARNS_FROM])
     return found
@@ -190,14 +190,15 @@ def _comparison(crossing: Crossing, margin: float, spread: float) -> Comparison:
 
 
 def _note_blocks(
-    beside: Beside, name: str, scope: Scope, crossings: list[Crossing]
+    beside: Beside,
+    name: str,
+    belongs: dict[int, list[Segment]],
+    crossings: list[Crossing],
 ) -> None:
-    key_of = scope.strata.key_of()
     totals: dict[Segment, FloatArray] = {}
     for crossing in crossings:
         sums = odds_sums(*crossing.counts)[0]
-        key = key_of.get(crossing.stratum, ())
-        for segment in segments_of(scope.strata.attrs, key):
+        for segment in belongs.get(crossing.stratum, [WHOLE]):
             totals[segment] = totals.get(segment, 0.0) + sums
     kept = beside.trails.setdefault(name, {})
     for segment, sums in totals.items():

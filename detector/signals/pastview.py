@@ -191,7 +191,7 @@ def _rows(
     return found
 
 
-def _belongs(sight: Sight) -> dict[int, frozenset[Segment]]:
+def _belongs(sight: Sight) -> dict[int, list[Segment]]:
     """The segments of each stratum that is in use."""
     strata = sight.scope.strata
     key = ("history segments", strata.attrs, strata.next_number)
@@ -199,5 +199,5 @@ def _belongs(sight: Sight) -> dict[int, frozenset[Segment]]:
         for old in [k for k in sight.cache if k[0] in STRATUM_CACHES]:
             del sight.cache[old]
         sight.cache[key] = strata.segments()
-    found: dict[int, frozenset[Segment]] = sight.cache[key]
+    found: dict[int, list[Segment]] = sight.cache[key]
     return found
