@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from detector.evidence.cohort import (
     LAG_EDGES_H,
@@ -22,12 +21,12 @@ from detector.evidence.cohort import (
     cohort_excess,
 )
 from detector.evidence.types import FloatArray, IntArray
+from tests.calibration.chances import count, least, most
 
 PRE, LIFE = 64, 120
 BINS = PRE + LIFE
 T = np.arange(BINS)
 MARGIN = math.log(1.25)
-FAIL_PROBABILITY = 1e-6
 HELD = {"none": "", "new": "N", "old": "PO", "all": "NPO"}
 """Whose reports are held back: the new release, its predecessor, an older one."""
 
@@ -118,10 +117,7 @@ def fires(world: dict[str, Release], step: int) -> bool:
 
 def fired(held: str, ratio: float, runs: int, *, step: int, seed: int) -> int:
     """How many of the drawn releases fire."""
-    return sum(
-        fires(drawn(np.random.default_rng([seed, i]), held, ratio), step)
-        for i in range(runs)
-    )
+    return count(lambda rng: fires(drawn(rng, held, ratio), step), runs, seed)
 
 
 @pytest.mark.slow
@@ -131,8 +127,7 @@ def test_equal_releases_rarely_fire(held: str) -> None:
 
     Each does with probability at most .02: P(binomial(20, .02) > 6) <= 1e-6.
     """
-    most = int(stats.binom.isf(FAIL_PROBABILITY, 20, 0.02))
-    assert fired(held, 1.0, 20, step=6, seed=41) <= most
+    assert fired(held, 1.0, 20, step=6, seed=41) <= most(0.02, 20)
 
 
 @pytest.mark.slow
@@ -142,8 +137,7 @@ def test_tripled_crashes_are_found(held: str) -> None:
 
     Each is with probability at least .95: P(binomial(8, .95) < 3) <= 1e-6.
     """
-    least = int(stats.binom.ppf(FAIL_PROBABILITY, 8, 0.95))
-    assert fired(held, 3.0, 8, step=6, seed=42) >= least
+    assert fired(held, 3.0, 8, step=6, seed=42) >= least(0.95, 8)
 
 
 @pytest.mark.calibration
@@ -153,7 +147,4 @@ def test_equal_releases_stay_long(held: str) -> None:
 
     Each does with probability at most .02: P(binomial(300, .02) > 21) <= 1e-6.
     """
-    count = fired(held, 1.0, 300, step=1, seed=43)
-    assert count <= int(stats.binom.isf(FAIL_PROBABILITY, 300, 0.02)), (
-        f"{count} of 300 fire"
-    )
+    assert fired(held, 1.0, 300, step=1, seed=43) <= most(0.02, 300)

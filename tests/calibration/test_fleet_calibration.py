@@ -11,20 +11,14 @@ from functools import cache
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from bench.fleet import is_owed, net_of, rules_at
 from bench.release_quality import CALIBRATED
 from detector.simulator import BAD, HARMLESS, Fate, Scenario, fleet, run_scenarios
+from tests.calibration.chances import most
 
-FAIL_PROBABILITY = 1e-6
 ALPHA = 0.01
 QUICK = [name for name in CALIBRATED if name not in ("daily", "waves")]
-
-
-def most(chance: float, runs: int) -> int:
-    """The count that runs with this chance exceed with probability <= 1e-6."""
-    return int(stats.binom.isf(FAIL_PROBABILITY, runs, chance))
 
 
 def drawn(family: str, runs: int, seed: int) -> list[Scenario]:

@@ -24,12 +24,12 @@ from detector.evidence.exceedance import (
 from detector.evidence.rows import RateRatioRows
 from detector.evidence.saturating import Trail, odds_sums, saturating_z
 from detector.evidence.types import FloatArray, log_mean_exp
+from tests.calibration.chances import most
 
 EDGES_MS = 2.0 * 1.6 ** np.arange(23)
 MINUTES = 360
 MARGIN = 1.25
 LOG_E = float(np.log(100))
-FAIL_PROBABILITY = 1e-6
 STREAMS = 200
 
 
@@ -148,11 +148,6 @@ def first_alarm(service: Service, seed: int, streams: int = STREAMS) -> FloatArr
     return found
 
 
-def most(chance: float, runs: int = STREAMS) -> int:
-    """The count that runs with this chance exceed with probability <= 1e-6."""
-    return int(stats.binom.isf(FAIL_PROBABILITY, runs, chance))
-
-
 NULLS = {
     "stationary": Service(),
     "load": Service(swing=0.4),
@@ -168,7 +163,7 @@ NULLS = {
 def test_equal_arms_seldom_alarm(name: str) -> None:
     """At most 1 % of releases without a change ever alarm; fails below 1e-6."""
     seed = 100 + list(NULLS).index(name)
-    assert np.isfinite(first_alarm(NULLS[name], seed)).sum() <= most(0.01)
+    assert np.isfinite(first_alarm(NULLS[name], seed)).sum() <= most(0.01, STREAMS)
 
 
 @pytest.mark.calibration

@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from detector.evidence.novelty import (
     addition_log_ratio,
@@ -18,18 +17,13 @@ from detector.evidence.novelty import (
     new_rate_log_e,
 )
 from detector.evidence.rate_ratio import increments
+from tests.calibration.chances import most
 
 RELEASES = 10_000
 LOOKS = 60
 ALPHA = 0.01
-FAIL_PROBABILITY = 1e-6
 
 pytestmark = pytest.mark.calibration
-
-
-def most(chance: float, runs: int = RELEASES) -> int:
-    """The count that runs with this chance exceed with probability <= 1e-6."""
-    return int(stats.binom.isf(FAIL_PROBABILITY, runs, chance))
 
 
 def clustered(
@@ -72,7 +66,7 @@ def test_equal_rates_rarely_new(rate: float, cluster: int, ramp: bool) -> None:
     share, _ = ever(
         11, rate=rate, factor=1.0, cluster=cluster, ramp=ramp, level=-math.log(ALPHA)
     )
-    assert share * RELEASES <= most(ALPHA)
+    assert share * RELEASES <= most(ALPHA, RELEASES)
 
 
 @pytest.mark.parametrize("ramp", [False, True])

@@ -10,16 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from detector.evidence.blocks import Recent, cut
 from detector.evidence.forecast import DAY_MS, HOUR_MS, RATES
 from detector.evidence.past import Past
 from detector.evidence.types import FloatArray
+from tests.calibration.chances import least, most
 
 MINUTE_MS = 60_000
 RUNS = 60
-FAIL_PROBABILITY = 1e-6
 
 
 class World(NamedTuple):
@@ -107,32 +106,22 @@ def share_alarmed(
     return sum(a is not None for a in alarms) / runs
 
 
-def most(chance: float) -> float:
-    """The share of alarms that is exceeded with probability <= 1e-6."""
-    return float(stats.binom.isf(FAIL_PROBABILITY, RUNS, chance)) / RUNS
-
-
-def least(chance: float) -> float:
-    """The share of alarms that is undercut with probability <= 1e-6."""
-    return float(stats.binom.ppf(FAIL_PROBABILITY, RUNS, chance)) / RUNS
-
-
 @pytest.mark.calibration
 @pytest.mark.parametrize("name", WORLDS)
 def test_harmless_releases_rarely_fire(name: str) -> None:
     """Measured 0 to .05; at .07 this fails with probability at most 1e-6."""
-    assert share_alarmed(name) <= most(0.07)
+    assert share_alarmed(name) <= most(0.07, RUNS) / RUNS
 
 
 @pytest.mark.calibration
 @pytest.mark.parametrize("name", ["short", "two days", "five days"])
 def test_deploy_blips_rarely_fire(name: str) -> None:
     """Three minutes at 20 times the rate; at .04 fails with probability 1e-6."""
-    assert share_alarmed(name, blip=20.0) <= most(0.04)
+    assert share_alarmed(name, blip=20.0) <= most(0.04, RUNS) / RUNS
 
 
 @pytest.mark.calibration
 @pytest.mark.parametrize("name", WORLDS)
 def test_fourfold_harm_is_found(name: str) -> None:
     """Measured .97 or more; at .95 this fails with probability at most 1e-6."""
-    assert share_alarmed(name, effect=4.0) >= least(0.95)
+    assert share_alarmed(name, effect=4.0) >= least(0.95, RUNS) / RUNS

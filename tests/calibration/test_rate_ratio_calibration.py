@@ -10,16 +10,15 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from detector.evidence.confidence import ratio_log_likelihood
 from detector.evidence.rate_ratio import increments
 from detector.evidence.rows import RateRatioRows
 from detector.evidence.types import FloatArray
+from tests.calibration.chances import most
 
 STREAMS = 1000
 HOURS = 6
-FAIL_PROBABILITY = 1e-6
 
 Moment = Callable[[float], tuple[float, float, float]]
 """Share of the run -> (candidate's share of traffic, traffic and rate factors)."""
@@ -43,11 +42,6 @@ NULLS: dict[str, Moment] = {
 }
 VOLUMES = {"busy": (2000.0, 0.01), "tiny": (50.0, 0.002)}
 """Sessions a minute and share of bad ones."""
-
-
-def most(chance: float, runs: int = STREAMS) -> int:
-    """The count that runs with this chance exceed with probability <= 1e-6."""
-    return int(stats.binom.isf(FAIL_PROBABILITY, runs, chance))
 
 
 def ever_alarmed(
@@ -96,7 +90,7 @@ def test_false_alarms_stay_below_alpha(name: str, volume: str) -> None:
     Each does with probability at most .01; P(binomial(1000, .01) > 28) <= 1e-6.
     """
     count = ever_alarmed(NULLS[name], volume, window_s=60, alpha=0.01, seed=101)
-    assert count <= most(0.01)
+    assert count <= most(0.01, STREAMS)
 
 
 def test_margin_keeps_its_promise() -> None:
@@ -107,7 +101,7 @@ def test_margin_keeps_its_promise() -> None:
     count = ever_alarmed(
         NULLS["outage"], "busy", window_s=60, alpha=0.01, seed=102, margin=1.25
     )
-    assert count <= most(0.01)
+    assert count <= most(0.01, STREAMS)
 
 
 @pytest.mark.calibration
@@ -116,7 +110,7 @@ def test_margin_keeps_its_promise() -> None:
 def test_short_windows_stay_below_alpha(name: str, volume: str) -> None:
     """The same with 2,160 looks at windows of 10 s; fails with P <= 1e-6."""
     count = ever_alarmed(NULLS[name], volume, window_s=10, alpha=0.01, seed=103)
-    assert count <= most(0.01)
+    assert count <= most(0.01, STREAMS)
 
 
 BAD_SESSIONS_NEEDED: dict[tuple[float, float], int] = {
@@ -208,5 +202,5 @@ def test_confidence_sequence_covers_always(ratio: float) -> None:
     limits are a factor of less than 2 apart (seen: 1.6 at most).
     """
     missed, widest = ever_missed(ratio, seed=301)
-    assert missed <= most(0.05)
+    assert missed <= most(0.05, STREAMS)
     assert widest < 2

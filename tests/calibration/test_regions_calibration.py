@@ -12,18 +12,17 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from detector.evidence.panel import Panel
 from detector.evidence.regions import NEVER, THRESHOLD, wave_excess
 from detector.evidence.types import FloatArray, IntArray
+from tests.calibration.chances import count, least, most
 
 DAY, HOUR = 288, 12
 PRE = DAY + 6 * HOUR
 LIFE = 5 * HOUR
 BINS = PRE + LIFE
 MARGIN = math.log(1.25)
-FAIL_PROBABILITY = 1e-6
 KINDS = ("plain", "outage_everywhere", "incident_before", "usual_hour")
 Generator = np.random.Generator
 
@@ -106,10 +105,7 @@ def fires(world: World, step: int) -> bool:
 
 def fired(kind: str, ratio: float, runs: int, *, step: int, seed: int) -> int:
     """How many of the drawn waves fire."""
-    return sum(
-        fires(drawn(np.random.default_rng([seed, i]), kind, ratio), step)
-        for i in range(runs)
-    )
+    return count(lambda rng: fires(drawn(rng, kind, ratio), step), runs, seed)
 
 
 @pytest.mark.slow
@@ -119,8 +115,7 @@ def test_harmless_waves_rarely_fire(kind: str) -> None:
 
     Each does with probability at most .02: P(binomial(12, .02) > 5) <= 1e-6.
     """
-    most = int(stats.binom.isf(FAIL_PROBABILITY, 12, 0.02))
-    assert fired(kind, 1.0, 12, step=4, seed=31) <= most
+    assert fired(kind, 1.0, 12, step=4, seed=31) <= most(0.02, 12)
 
 
 @pytest.mark.slow
@@ -129,8 +124,7 @@ def test_fourfold_harm_is_found() -> None:
 
     Each is with probability at least .95: P(binomial(8, .95) < 3) <= 1e-6.
     """
-    least = int(stats.binom.ppf(FAIL_PROBABILITY, 8, 0.95))
-    assert fired("plain", 4.0, 8, step=4, seed=32) >= least
+    assert fired("plain", 4.0, 8, step=4, seed=32) >= least(0.95, 8)
 
 
 @pytest.mark.calibration
@@ -140,17 +134,11 @@ def test_harmless_waves_stay_long(kind: str) -> None:
 
     Each does with probability at most .02: P(binomial(300, .02) > 21) <= 1e-6.
     """
-    count = fired(kind, 1.0, 300, step=1, seed=33)
-    assert count <= int(stats.binom.isf(FAIL_PROBABILITY, 300, 0.02)), (
-        f"{count} of 300 fire"
-    )
+    assert fired(kind, 1.0, 300, step=1, seed=33) <= most(0.02, 300)
 
 
 @pytest.mark.calibration
 @pytest.mark.parametrize(("ratio", "power"), [(2.0, 0.65), (4.0, 0.95)])
 def test_bad_waves_are_found(ratio: float, power: float) -> None:
     """Of 60 waves at least as many are found as this power allows, but for 1e-6."""
-    count = fired("plain", ratio, 60, step=1, seed=34)
-    assert count >= int(stats.binom.ppf(FAIL_PROBABILITY, 60, power)), (
-        f"{count} of 60 found"
-    )
+    assert fired("plain", ratio, 60, step=1, seed=34) >= least(power, 60)

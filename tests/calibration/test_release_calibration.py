@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scipy import stats
 
 from detector.rulefile import RuleSet, load_rules
 from detector.simulate import (
@@ -27,8 +26,8 @@ from detector.simulate import (
     ramp,
 )
 from detector.simulate_trials import Trial, run_trials
+from tests.calibration.chances import most
 
-FAIL_PROBABILITY = 1e-6
 MINUTE_S = 60
 DEPLOY = 2
 """Window of the deploy."""
@@ -63,11 +62,6 @@ end_of_rules: true
 def shipped_rule() -> RuleSet:
     """The rules a newcomer runs: margin 1.25, alpha .0025, persistence 180 s."""
     return load_rules(SHIPPED.read_text(), source="rules/default.yaml")
-
-
-def most(chance: float, runs: int) -> int:
-    """The count that runs with this chance exceed with probability <= 1e-6."""
-    return int(stats.binom.isf(FAIL_PROBABILITY, runs, chance))
 
 
 def steps(windows: int) -> Callable[[int], float]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from detector.evidence.plan import THRESHOLD, planned_log_odds, shortfall
 from detector.evidence.types import FloatArray
+from tests.calibration.chances import most
 
 pytestmark = pytest.mark.calibration
 
@@ -21,8 +21,6 @@ MINUTES = 180
 LOOK_EVERY = 3
 CLAIMED_FALSE = 0.005
 """Share of steps of three hours, kept to plan, that ever look like a drop."""
-
-FAIL_PROBABILITY = 1e-6
 
 
 def odds_share(weight: float, off: FloatArray) -> FloatArray:
@@ -70,9 +68,8 @@ def test_kept_plans_hardly_ever_fire(
 
     A program with exactly the claimed rate fails with probability below 1e-6.
     """
-    most = int(stats.binom.isf(FAIL_PROBABILITY, STREAMS, CLAIMED_FALSE))
     false = sum(found >= 0 for found in alarms(weight, per_minute, 11, burst=burst))
-    assert false <= most
+    assert false <= most(CLAIMED_FALSE, STREAMS)
 
 
 @pytest.mark.parametrize(("drop", "within"), [(0.5, 12), (0.7, 30)])
