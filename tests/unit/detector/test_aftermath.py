@@ -11,7 +11,6 @@ import pytest
 from detector import aftermath
 from detector.aftermath import Aftermath, excuse, follow, is_excused
 from detector.engine import Partition
-from detector.findings import Finding
 from detector.latencystate import LatencyState
 from detector.ledger import Ledger
 from detector.releases import Registry
@@ -19,6 +18,7 @@ from detector.rollbackview import rollback_views
 from detector.series import Strata
 from detector.spans import Books, Question, wander
 from detector.view import PAGING, partition_view
+from tests.unit.detector.calm import finding
 from tests.unit.detector.traffic import (
     QUICK,
     START_MS,
@@ -69,26 +69,6 @@ def answers(log: Log) -> list[dict[str, Any]]:
     """What was said about the way back."""
     found = said(run(log), "verdicts")
     return [v for v in found if v["reasons"][0].startswith("rollback_")]
-
-
-def finding(**changes: Any) -> Finding:
-    """A harm beside the release's own past."""
-    values: dict[str, Any] = {
-        "signal": "errors",
-        "control": "history",
-        "guarantee": "empirical",
-        "reason": "error_rate_up",
-        "z": 4.0,
-        "threshold": 2.5,
-        "fires": True,
-        "segment": (),
-        "ratio": (2.0, 3.2, 5.0),
-        "counts": (1000.0, 32.0, 1000.0, 10.0),
-        "onset_ms": 0,
-        "unit": "session",
-        "margin": 1.25,
-    }
-    return Finding(**{**values, **changes})
 
 
 def test_gone_harm_means_helped() -> None:

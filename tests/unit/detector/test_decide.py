@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from detector.decide import CALM_MS, SILENT_MS, action_against, judge, strongest
-from detector.facts import Episode, Facts
+from detector.facts import Episode
 from detector.findings import Finding
 from detector.releases import Release
 from detector.verdicts import Action, ReasonCode, RecommendationState
+from tests.unit.detector.calm import CALM, HOUR_MS, finding
 from tests.unit.detector.traffic import rules
 
-HOUR_MS = 3_600_000
 RULE = rules().rules[0]
 HOLDING = rules("on_inconclusive: hold", "on_no_data: hold").rules[0]
 SURE = log(1 / RULE.alpha)
@@ -29,23 +29,6 @@ EPISODE = Episode(
     onset_ms=0,
     signal="errors",
     reason=ReasonCode.ERROR_RATE_UP,
-)
-CALM = Facts(
-    signal="errors",
-    now_ms=2 * HOUR_MS,
-    log_e=-1.0,
-    persistent=False,
-    recovered=False,
-    ratio=(0.8, 1.0, 1.2),
-    margin=1.25,
-    units_candidate=5000.0,
-    units_control=20_000.0,
-    last_usage_ms=2 * HOUR_MS,
-    joint_windows=700,
-    control_windows=700,
-    errors_only_windows=0,
-    errors_only_lines=0,
-    mismatched=False,
 )
 
 
@@ -165,23 +148,10 @@ def test_smallest_action_that_stops(
     assert action_against(release(**fields), target) is action
 
 
-def finding(**fields: Any) -> Finding:
-    """Harm that its own past shows, with changes."""
-    known: dict[str, Any] = {
-        "signal": "usage",
-        "control": "history",
-        "guarantee": "empirical",
-        "reason": "usage_down",
-        "z": 4.0,
-        "threshold": 2.5,
-        "fires": True,
-        "segment": (),
-        "ratio": (0.4, 0.5, 0.6),
-        "counts": (100.0, 200.0, 0.0, 0.0),
-        "onset_ms": 0,
-        "unit": "request",
-    }
-    return Finding(**(known | fields))
+def drop(**changes: Any) -> Finding:
+    """Less usage than the release's own past has, with changes."""
+    values = {"signal": "usage", "reason": "usage_down", "ratio": (0.4, 0.5, 0.6)}
+    return finding(**{**values, **changes})
 
 
 @pytest.mark.parametrize(
@@ -203,14 +173,14 @@ def test_findings_lead_to_verdicts(
     fields: dict[str, Any], expected: tuple[str, str, str]
 ) -> None:
     """A finding acts only if it is beyond its threshold and a rollback can help."""
-    assert words(findings=(finding(**fields),)) == expected
+    assert words(findings=(drop(**fields),)) == expected
 
 
 def test_furthest_finding_leads() -> None:
     """Of several findings the one furthest beyond its own threshold is named."""
-    near, far = finding(z=5.0, threshold=4.0), finding(z=3.5, threshold=2.0)
-    assert strongest((near, far, finding(z=99.0, fires=False))) is far
-    assert strongest((finding(acts=False),)) is None
+    near, far = drop(z=5.0, threshold=4.0), drop(z=3.5, threshold=2.0)
+    assert strongest((near, far, drop(z=99.0, fires=False))) is far
+    assert strongest((drop(acts=False),)) is None
 
 
 def test_finding_recovers_after_calm() -> None:
@@ -220,7 +190,7 @@ def test_finding_recovers_after_calm() -> None:
         episode = Episode(
             **{
                 **{name: getattr(EPISODE, name) for name in EPISODE.__struct_fields__},
-                "finding": finding(),
+                "finding": drop(),
                 "seen_ms": seen_ms + later_ms,
             }
         )

@@ -9,7 +9,7 @@ import pytest
 
 from detector.decide import judge
 from detector.evidence.rate_ratio import RECOVERY_RATIOS
-from detector.facts import Facts, Judgement
+from detector.facts import Judgement
 from detector.findings import Finding
 from detector.lineage import Fixed
 from detector.needs import (
@@ -22,44 +22,15 @@ from detector.needs import (
 )
 from detector.releases import Release
 from detector.verdicts import Action, ReasonCode, Verdict
+from tests.unit.detector import calm
+from tests.unit.detector.calm import HOUR_MS, finding
 from tests.unit.detector.traffic import QUICK, Log, at, deploy, harmful, run, said
 
 RULE = QUICK.rules[0]
-HOUR_MS = 3_600_000
 RELEASE = Release(name="2", number=2, first_ms=0, started_ms=0)
-CALM = Facts(
-    now_ms=2 * HOUR_MS,
-    signal="errors",
-    log_e=-1.0,
-    persistent=False,
-    recovered=False,
-    ratio=(0.8, 1.0, 1.2),
-    margin=1.25,
-    units_candidate=5000.0,
-    units_control=20_000.0,
-    last_usage_ms=2 * HOUR_MS,
-    joint_windows=700,
-    control_windows=700,
-    errors_only_windows=0,
-    errors_only_lines=0,
-    mismatched=False,
-    bad_candidate=50.0,
-    bad_control=200.0,
-)
-PAST = Finding(
-    signal="errors",
-    control="history",
-    guarantee="empirical",
-    reason="error_rate_up",
-    z=1.2,
-    threshold=2.5,
-    fires=False,
-    segment=(),
-    ratio=(0.9, 1.4, 2.2),
-    counts=(1e4, 140.0, 1e4, 100.0),
-    onset_ms=0,
-    unit="session",
-    margin=1.25,
+CALM = calm.CALM._replace(bad_candidate=50.0, bad_control=200.0)
+PAST = finding(
+    z=1.2, fires=False, ratio=(0.9, 1.4, 2.2), counts=(1e4, 140.0, 1e4, 100.0)
 )
 NAN = float("nan")
 
