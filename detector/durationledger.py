@@ -9,7 +9,6 @@ sends, and each bin keeps the records above each of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from msgspec import Struct, field
@@ -17,7 +16,7 @@ from msgspec import Struct, field
 from detector.durations import EXPLICIT, Durations, edge_id
 from detector.evidence.exceedance import nearest_edges
 from detector.evidence.types import FloatArray
-from detector.ledger import DAY_MS, Key
+from detector.ledger import DAY_MS, Key, Wanted
 from detector.strip import Strip, row_of
 
 EDGES_MAX = 23
@@ -87,7 +86,7 @@ class DurationLedger(Struct):
         self._forget()
 
     def exceedances(
-        self, edge: int, start_ms: int, end_ms: int, wanted: Callable[[Key], bool]
+        self, edge: int, start_ms: int, end_ms: int, wanted: Wanted
     ) -> tuple[FloatArray, FloatArray]:
         """Records above an edge, and all, in the bins that end in (start, end].
 
@@ -109,7 +108,7 @@ class DurationLedger(Struct):
         self,
         start_ms: int,
         end_ms: int,
-        wanted: Callable[[Key], bool],
+        wanted: Wanted,
         quantiles: tuple[float, ...],
     ) -> list[int]:
         """Positions of the edges nearest to the quantiles of that time.
@@ -123,9 +122,7 @@ class DurationLedger(Struct):
         nearest = nearest_edges(total[1:][known], units, quantiles)
         return sorted({int(known[i]) for i in nearest})
 
-    def sums(
-        self, start_ms: int, end_ms: int, wanted: Callable[[Key], bool]
-    ) -> FloatArray:
+    def sums(self, start_ms: int, end_ms: int, wanted: Wanted) -> FloatArray:
         """Records, and those above each edge, of the bins that end in (start, end].
 
         Shape (bins, 1 + EDGES_MAX).

@@ -35,6 +35,9 @@ FOLDED = 0
 """Number of no release: what found no room of its own."""
 
 Key = tuple[int, int]
+Wanted = Callable[[Key], bool]
+"""Says of a release and stratum whether it counts."""
+
 Values = tuple[float, float, float, float]
 
 
@@ -59,7 +62,7 @@ class Table(NamedTuple):
     keys: list[Key]
     values: FloatArray
 
-    def sum_of(self, wanted: Callable[[Key], bool]) -> FloatArray:
+    def sum_of(self, wanted: Wanted) -> FloatArray:
         """Sum over the keys that are wanted, shape (bins, measures)."""
         chosen = [i for i, key in enumerate(self.keys) if wanted(key)]
         total: FloatArray = self.values[chosen].sum(axis=0)

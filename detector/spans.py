@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from detector.evidence.types import FloatArray
 from detector.latencystate import LatencyState
-from detector.ledger import BAD, REQUESTS, UNITS, Key, Ledger, Table
+from detector.ledger import BAD, REQUESTS, UNITS, Key, Ledger, Table, Wanted
 from detector.releases import Registry
 from detector.series import Segment, Strata
 
@@ -17,8 +16,6 @@ MINUTE_MS = 60_000
 BLOCK_MS = 300_000
 BLOCKS_LEAST = 6
 """Blocks of five minutes below which no wander can be learnt."""
-
-Wanted = Callable[[Key], bool]
 
 
 class Books(NamedTuple):

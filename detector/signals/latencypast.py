@@ -6,7 +6,6 @@ lost; records above them are compared with the past like failed units are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from detector.evidence.past import Outcome, Past
 from detector.evidence.types import FloatArray, IntArray
 from detector.findings import Finding
 from detector.latencystate import LatencyState
-from detector.ledger import COARSE_KEPT_MS, FINE_KEPT_MS, Key
+from detector.ledger import COARSE_KEPT_MS, FINE_KEPT_MS, Key, Wanted
 from detector.series import Segment, initial_segments
 from detector.sight import Sight
 
@@ -41,8 +40,6 @@ BLOCK_MIN_MS = 300_000
 BLOCK_MIN_WINDOWS = 3
 HOUR_MS = 3_600_000
 NEWEST_MS = 90_000
-
-Wanted = Callable[[Key], bool]
 
 
 class Series(NamedTuple):
