@@ -8,7 +8,7 @@ answer is measured, not proven, and stands beside an e-process as a second lock.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from msgspec import Struct, field
@@ -139,10 +139,8 @@ class Trail(Struct):
                 return
             first = same[0]
             pair = self.blocks[first : first + 2]
-            total = tuple(
-                a + b for a, b in zip(pair[0].sums, pair[1].sums, strict=True)
-            )
-            self.blocks[first : first + 2] = [Block(2 * size, total)]  # type: ignore[arg-type]
+            total = [a + b for a, b in zip(pair[0].sums, pair[1].sums, strict=True)]
+            self.blocks[first : first + 2] = [Block(2 * size, cast(Sums, tuple(total)))]
             size, at = 2 * size, first + 1
 
 
