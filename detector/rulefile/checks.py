@@ -37,6 +37,10 @@ def check_hypercare(
         report.add(place_of(node, "min_hours"), message, hint)
 
 
+FOR_PEOPLE = frozenset({"sample_ratio"})
+"""Signals that only ever ask people to look: a rule with them alone judges nothing."""
+
+
 def check_rule(rule: Rule, node: Entries, path: str, report: Report) -> None:
     """Report what contradicts itself within one rule."""
     if rule.name == BUILT_IN:
@@ -52,7 +56,8 @@ def check_rule(rule: Rule, node: Entries, path: str, report: Report) -> None:
         message = f"{path}.strata: up to {cells} combinations of values"
         hint = f"at most {CELLS_MAX}: lower max_values"
         report.add(place_of(node, "strata"), message, hint)
-    if not any(signal.weight > 0 for signal in rule.signals.values()):
+    judging = (s for name, s in rule.signals.items() if name not in FOR_PEOPLE)
+    if not any(signal.weight > 0 for signal in judging):
         message = f"{path}.signals: every signal is switched off"
         report.add(place_of(node, "signals"), message, "give one a weight above 0")
 

@@ -20,7 +20,6 @@ from detector.rulefile.kinds import (
 )
 from detector.rulefile.shapes import OneOrMany
 
-KNOWN_SIGNALS = ("errors", "latency", "steps", "feedback", "usage", "new_signature")
 CRITICALITIES = ("*", "critical", "high", "medium", "low")
 
 GLOBS = OneOrMany(Word(GLOB_PATTERN), most=64)
@@ -69,8 +68,8 @@ class Signal:
     margin: float = key(
         Number(1.0, 20.0),
         "Ratio of bad rates (latency and steps: of odds), release to control, that "
-        "is still acceptable. Errors ask the past for 1.25 at least; usage and "
-        "new_signature have margins of their own.",
+        "is still acceptable. Errors ask the past for 1.25 at least; usage, "
+        "new_signature and sample_ratio have margins of their own.",
         default=1.25,
         unit="ratio",
         tune="Larger: fewer alarms about small harm, later detection, and harm below "
@@ -167,5 +166,7 @@ SHIPPED_SIGNALS = {
     "feedback": Signal(weight=0.25),
     "usage": Signal(margin=1.1),
     "new_signature": Signal(),
+    "sample_ratio": Signal(margin=1.1),
 }
+KNOWN_SIGNALS = tuple(SHIPPED_SIGNALS)
 SHIPPED_SOURCES = {"mobile": SourceClass(strategy=("mobile",))}

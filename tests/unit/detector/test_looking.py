@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from detector.alone import Joint
-from detector.looking import note_control
-from detector.releases import Release
-from detector.scope import Watch
+from detector.looking import look_around, note_control
+from detector.releases import Release, Stage
+from detector.rulebook import InForce
+from detector.rulefile.model import BUILT_IN_RULE
+from detector.rulefile.parts import Signal
+from detector.scope import Scope, Watch
+from detector.tracks import open_tracks
 from detector.windows import OpenWindow
 
 WIDTH_MS = 60_000
@@ -57,3 +65,20 @@ def test_few_units_lose_no_control() -> None:
     """Arms with a few units a window miss each other by chance, for minutes on end."""
     assert watched(BESIDE, *[Joint(3.0, 0.0)] * 30).control_lost_ms == -1
     assert watched(BESIDE, *[Joint(3.0, 0.0)] * 40).control_lost_ms == WIDTH_MS
+
+
+@pytest.mark.parametrize("off", ["usage", "sample_ratio"])
+def test_signal_without_weight_is_silent(off: str) -> None:
+    """Weight 0 takes the findings of one signal away and leaves the others."""
+    scope = Scope("shop", "production", WIDTH_MS)
+    old, new = (scope.registry.admit(name, 0) for name in ("1", "2"))
+    new.stage, new.strategy, new.ramp = Stage.CANDIDATE, "ab", [(0, 0.1)]
+    watch = scope.watches["2"] = Watch("2", open_tracks(scope, BUILT_IN_RULE))
+    scope.ledger.set_width(WIDTH_MS)
+    for end_ms in range(WIDTH_MS, 31 * WIDTH_MS, WIDTH_MS):
+        for release, units in ((old, 700.0), (new, 300.0)):
+            scope.ledger.add(end_ms, (release.number, 0), (units, 0.0, units, 1.0))
+    signals = {**BUILT_IN_RULE.signals, off: Signal(weight=0.0)}
+    inforce = InForce(replace(BUILT_IN_RULE, signals=signals), (), "")
+    look_around(scope, OpenWindow(30 * WIDTH_MS), {new.number: {}}, inforce, {})
+    assert {f.signal for f in watch.findings} == {"usage", "sample_ratio"} - {off}
