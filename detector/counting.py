@@ -34,32 +34,35 @@ def read_cell(cell: Cell) -> Arm:
     survived sampling; failures stay as observed and their own share is kept,
     because a thinned Poisson stream is Poisson and an inflated one is not.
     """
-    traced = float(len(cell.bad_traces))
-    request_bad = traced + max(cell.outcome_failures, cell.error_events)
-    rows = (
-        (cell.sessions, cell.sessions.units, cell.sessions.bad, True),
-        (cell.sketch_tally, estimate(cell.sketch), estimate(cell.bad_sketch), True),
-        (
-            cell.session_tally,
-            float(len(cell.session_ids)),
-            cell.session_tally.bad,
-            True,
-        ),
-        (cell.user_tally, float(len(cell.user_ids)), cell.user_tally.bad, True),
-        (cell.users, cell.users.units, cell.users.bad, _single_sender(cell)),
+    usage, errors = cell.usage_lines, cell.error_lines
+    tallies = (
+        cell.sessions,
+        cell.sketch_tally,
+        cell.session_tally,
+        cell.user_tally,
+        cell.users,
     )
-    usable = tuple(
-        ok
-        and tally.usage_lines == cell.usage_lines
-        and tally.error_lines == cell.error_lines
-        for tally, _, _, ok in rows
-    )
-    weight = cell.weighted_units / cell.seen_units if cell.seen_units else 1.0
+    # Several times for each cell: lists are twice as fast as generators.
+    *best, users = [t.usage_lines == usage and t.error_lines == errors for t in tallies]
     return Arm(
-        usable=(*usable, True),
-        units=(*(r[1] for r in rows), cell.requests.units),
-        bad=(*(r[2] for r in rows), request_bad),
-        usage_weight=weight,
+        usable=(*best, users and _single_sender(cell), True),
+        units=(
+            cell.sessions.units,
+            estimate(cell.sketch),
+            float(len(cell.session_ids)),
+            float(len(cell.user_ids)),
+            cell.users.units,
+            cell.requests.units,
+        ),
+        bad=(
+            cell.sessions.bad,
+            estimate(cell.bad_sketch),
+            cell.session_tally.bad,
+            cell.user_tally.bad,
+            cell.users.bad,
+            len(cell.bad_traces) + max(cell.outcome_failures, cell.error_events),
+        ),
+        usage_weight=cell.weighted_units / cell.seen_units if cell.seen_units else 1.0,
         error_rate=kept_errors(cell),
     )
 

@@ -135,7 +135,8 @@ class Partition:
         if isinstance(event, Command):
             self._command(event, offset, touched, outputs)
             return
-        scope, inforce = self._scope(event.service, event.environment)
+        key = ScopeKey(event.service, event.environment)
+        scope, inforce = self._scope(key)
         if isinstance(event, Deploy):
             intake = take_deploy(scope, event, self.arrival_ms, inforce)
             self._conclude_ended(scope, offset, outputs)
@@ -146,8 +147,8 @@ class Partition:
         self.counts[intake.value] += 1
         if intake is Intake.FUTURE:
             self._refuse_future(event, offset, index, outputs)
-        self.dirty.add(scope.key)
-        touched[scope.key] = None
+        self.dirty.add(key)
+        touched[key] = None
 
     def _name_of(self, event: Telemetry, offset: int, index: int) -> str | None:
         """By what a second copy is recognised; None where there is no need or room.
@@ -225,14 +226,13 @@ class Partition:
             return sorted(self.scopes)  # the same order after a restore
         return sorted(self.by_service.get(service, ()))
 
-    def _scope(self, service: str, environment: str) -> tuple[Scope, InForce]:
-        key = ScopeKey(service, environment)
-        inforce = self.rulebook.find(service, environment)
+    def _scope(self, key: ScopeKey) -> tuple[Scope, InForce]:
+        inforce = self.rulebook.find(*key)
         scope = self.scopes.get(key)
         if scope is None:
             if len(self.scopes) >= SCOPES_MAX:
                 self._forget_silent()
-            scope = Scope(service, environment, inforce.rule.window_ms)
+            scope = Scope(*key, inforce.rule.window_ms)
             self.adopt(scope)
         return scope, inforce
 

@@ -134,6 +134,9 @@ class Registry(Struct):
             return False
         if release.name == OTHER_RELEASE:
             return False
+        enough = release.units >= max(INFER_MIN_UNITS, INFER_MIN_SHARE * total_units)
+        if not enough:
+            return False
         older = [
             r
             for r in self.releases.values()
@@ -141,8 +144,7 @@ class Registry(Struct):
             and r.first_ms <= release.first_ms - INFER_MIN_BASELINE_MS
             and r.last_usage_ms >= release.first_ms - LIVE_WITHIN_MS
         ]
-        enough = release.units >= max(INFER_MIN_UNITS, INFER_MIN_SHARE * total_units)
-        if not older or not enough:
+        if not older:
             return False
         release.stage = Stage.CANDIDATE
         release.inferred = True

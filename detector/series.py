@@ -10,6 +10,7 @@ weights sum to at most 1 whatever appears (statistics 4.1).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import combinations
 
 from msgspec import Struct, field
@@ -55,10 +56,15 @@ class Strata(Struct):
         A value that repeats the release's own name (an app version, say) tells the
         arms apart instead of making them comparable: it counts as missing.
         """
-        names = tuple([name for name, _ in limits])
+        names = _names_of(limits)
         if self.attrs != names:
             self._restart(names)
-        # For every record: lists are twice as fast as generators.
+        # For every record: what is known needs no second look, and lists are twice
+        # as fast as generators.
+        key = tuple([attrs.get(name, MISSING) for name in names])
+        known = self.numbers.get(key)
+        if known is not None and _is_plain(key, release):
+            return known
         key = tuple(
             [
                 self._value(i, _value_of(attrs, name, release), most)
@@ -101,7 +107,7 @@ class Strata(Struct):
 
     def chosen(self) -> tuple[tuple[str, int], ...]:
         """The attributes taken up, as the limits of a rule."""
-        return tuple((name, CHOSEN_VALUES_MAX) for name in self.attrs)
+        return _limits_of(self.attrs)
 
     def varied(self) -> set[str]:
         """Attributes with more than one value: only those make segments."""
@@ -153,6 +159,27 @@ class Strata(Struct):
             return OTHER_VALUE
         known.append(value)
         return value
+
+
+@lru_cache(maxsize=1024)
+def _names_of(limits: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
+    return tuple(name for name, _ in limits)
+
+
+@lru_cache(maxsize=1024)
+def _limits_of(attrs: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+    return tuple((name, CHOSEN_VALUES_MAX) for name in attrs)
+
+
+def _is_plain(key: tuple[str, ...], release: str) -> bool:
+    """Whether these values, all seen before, stand for themselves.
+
+    The release's own name does not; ``other`` may have been refused a place.
+    """
+    for value in key:
+        if value == OTHER_VALUE or (value != MISSING and release.endswith(value)):
+            return False
+    return True
 
 
 def _rank(name: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from datasketches import hll_sketch, hll_union, tgt_hll_type
 
 LG_K_MAX = 14
@@ -16,6 +18,7 @@ def merge_sketches(left: bytes | None, right: bytes) -> bytes:
     return bytes(union.get_result(tgt_hll_type.HLL_8).serialize_compact())
 
 
+@lru_cache(maxsize=256)
 def estimate(sketch: bytes | None) -> float:
     """Estimated number of distinct users (relative error about .8 % at lg k 14)."""
     if sketch is None:

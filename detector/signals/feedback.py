@@ -38,11 +38,14 @@ def compare(
     feedback records, which often carry fewer attributes than usage does: exposure is
     taken from all strata of usage that fit.
     """
+    spoken = _strata(window, candidate, groups)
+    if not spoken:
+        return [(REPORTS, []), (SCORE, [])]
     exposure = _exposure(window)
     keys = scope.strata.key_of()
     reports: list[Comparison] = []
     scores: list[Comparison] = []
-    for stratum in sorted(_strata(window, candidate, groups)):
+    for stratum in sorted(spoken):
         fits = [s for s in sorted(keys) if _fits(keys.get(stratum, ()), keys[s])]
         for group in groups:
             own = _units(exposure, [candidate.number], fits)
