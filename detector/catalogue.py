@@ -77,19 +77,23 @@ class Hits(Struct, array_like=True):
         """Failed units by the way of counting that is in use."""
         if way == "user_sketch":
             return estimate(self.sketch)
-        by_way = {
-            "session": self.sessions,
-            "session_hour": self.session_first,
-            "user_hour": self.user_first,
-            "user": self.users,
-        }
-        return by_way.get(way, self.events)
+        counted: float = getattr(self, COUNTED_IN.get(way, "events"))
+        return counted
 
     @property
     def persons(self) -> float:
         """Who was behind the events, as well as it can be told; at least 1."""
         told = max(self.users, estimate(self.sketch), self.user_first)
         return max(1.0, told or max(self.sessions, self.session_first) or self.events)
+
+
+COUNTED_IN = {
+    "session": "sessions",
+    "session_hour": "session_first",
+    "user_hour": "user_first",
+    "user": "users",
+}
+"""Field of `Hits` by way of counting; the others count events."""
 
 
 class Ground(Struct, array_like=True):
@@ -203,11 +207,13 @@ class Catalogue(Struct):
         """Add a closed window. Each window once, in any order of its cells."""
         for key in sorted(cells):
             cell = cells[key]
-            before = self._tread(key, cell)
+            ordinary = cell.ordinary
+            before = self._tread(key, cell, ordinary)
+            dose = math.log(ordinary)
             for number in sorted(cell.hits):
                 entry = self.entries.get(number)
                 if entry is not None:
-                    _hit(entry, key, cell, cell.hits[number], before, end_ms)
+                    _hit(entry, key, cell, number, before, dose, end_ms)
 
     def begin(self, release: int) -> Novelty:
         """Where the other releases stand; keep it with a watch that opens."""
@@ -246,13 +252,13 @@ class Catalogue(Struct):
             for release in [r for r in entry.counts if r not in alive]:
                 del entry.counts[release]
 
-    def _tread(self, key: Key, cell: CellReading) -> Ground:
+    def _tread(self, key: Key, cell: CellReading, ordinary: float) -> Ground:
         """Count the exposure of a cell; gives the state before it."""
         ground = self.ground.setdefault(key, Ground())
         before = copy(ground)
         ground.exposure += cell.exposure
         ground.windows += 1.0
-        ground.ordinary += cell.ordinary
+        ground.ordinary += ordinary
         if cell.expected is not None:
             ground.paired += cell.exposure
             ground.expected += cell.expected
@@ -283,18 +289,25 @@ class Catalogue(Struct):
 
 
 def _hit(
-    entry: Entry, key: Key, cell: CellReading, hits: Hits, before: Ground, end_ms: int
+    entry: Entry,
+    key: Key,
+    cell: CellReading,
+    number: int,
+    before: Ground,
+    dose: float,
+    end_ms: int,
 ) -> None:
     place = entry.places.get(key)
     if place is None:
         place = entry.places[key] = Place(since=before, first_ms=end_ms)
+    hits = cell.hits[number]
     units = hits.units(cell.way)
     place.events += hits.events
     place.persons += hits.persons
     place.units += units
     place.windows += 1
     place.last_ms = max(place.last_ms, end_ms)
-    place.dose += units * math.log(cell.ordinary)
+    place.dose += units * dose
     if cell.expected is not None:
         place.paired_units += units
     entry.last_ms = max(entry.last_ms, end_ms)
