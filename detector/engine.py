@@ -29,9 +29,9 @@ from detector.records import LogRecord, Output, Outputs, Rejected
 from detector.releases import Stage
 from detector.rulebook import InForce, Rulebook
 from detector.rulefile import RuleFileError, RuleSet
-from detector.scope import Scope, ScopeKey
+from detector.scope import Scope, ScopeKey, Watch
 from detector.verification import is_waiting, verify
-from detector.wire import dead_letter
+from detector.wire import ahead_of_time, dead_letter
 
 SCOPES_MAX = 20_000
 """Services and environments remembered per partition; beyond it the one that has
@@ -98,7 +98,8 @@ class Partition:
             touched: dict[ScopeKey, None] = {}
             for index, item in enumerate(decode(record.value)):
                 if isinstance(item, Rejected):
-                    self._reject(item, record, index, outputs)
+                    self.counts[f"rejected.{item.reason}"] += 1
+                    self._return(item, record.offset, index, outputs)
                 else:
                     self._take(item, record.offset, index, touched, outputs)
             self.next_offset = record.offset + 1
@@ -113,13 +114,12 @@ class Partition:
             for scope in self.scopes.values()
         )
 
-    def _reject(
-        self, item: Rejected, record: LogRecord, index: int, outputs: Outputs
+    def _return(
+        self, item: Rejected, offset: int, index: int, outputs: Outputs
     ) -> None:
-        self.counts[f"rejected.{item.reason}"] += 1
-        outputs.records.append(
-            dead_letter(item, self.topic, self.number, record.offset, index)
-        )
+        """Say which record was not taken, and why."""
+        letter = dead_letter(item, self.topic, self.number, offset, index)
+        outputs.records.append(letter)
 
     def _take(
         self,
@@ -142,11 +142,17 @@ class Partition:
             self._conclude_ended(scope, offset, outputs)
         else:
             name = self._name_of(event, offset, index)
+            width_ms = scope.width_ms
             intake = take_telemetry(scope, event, name, self.arrival_ms, inforce)
-            self.ids_held += name is not None and intake is Intake.COUNTED
-        self.counts[intake.value] += 1
+            if scope.width_ms != width_ms:  # windows were folded, their ids with them
+                self.ids_held = sum(map(_ids_of, self.scopes.values()))
+            else:
+                self.ids_held += name is not None and intake is Intake.COUNTED
+        shown = Intake.COUNTED if intake is Intake.AGED else intake
+        self.counts[shown.value] += 1
         if intake is Intake.FUTURE:
-            self._refuse_future(event, offset, index, outputs)
+            ahead_ms = event.end_ms - self.arrival_ms
+            self._return(ahead_of_time(ahead_ms), offset, index, outputs)
         self.dirty.add(key)
         touched[key] = None
 
@@ -161,20 +167,6 @@ class Partition:
             self.counts["overflow.ids"] += 1
             return None
         return event_id(event, self.topic, self.number, offset, index)
-
-    def _refuse_future(
-        self, event: Event, offset: int, index: int, outputs: Outputs
-    ) -> None:
-        item = Rejected(
-            reason="future",
-            field="ts",
-            detail=f"ends {event.end_ms - self.arrival_ms} ms after it arrived; "
-            "correct the sender's clock or send sent_at",
-            original="",
-        )
-        outputs.records.append(
-            dead_letter(item, self.topic, self.number, offset, index)
-        )
 
     def _tick(self, event: Tick, touched: dict[ScopeKey, None]) -> None:
         self.counts["ticks"] += 1
@@ -212,9 +204,7 @@ class Partition:
             rules = RuleSet.from_canonical_json((event.rules_text or "").encode())
         except RuleFileError as error:
             item = Rejected("ruleset", "rules_text", str(error)[:500], "")
-            outputs.records.append(
-                dead_letter(item, self.topic, self.number, offset, 0)
-            )
+            self._return(item, offset, 0, outputs)
             self.counts["rejected.ruleset"] += 1
             return
         service = None if event.service == EVERY_SERVICE else event.service
@@ -324,12 +314,7 @@ class Partition:
         """Judge every watch of the scopes as of the moment beside each scope."""
         verify(moments, self.rulebook, self.arrival_ms, offset, outputs)
         looks = [(s, watch, ms) for s, ms in moments for watch in s.watches.values()]
-        watches, times_ms = [w for _, w, _ in looks], [ms for _, _, ms in looks]
-        every = facts_of_all(watches, times_ms, self.rows)
-        at_ms = self.arrival_ms
-        for (scope, watch, _), facts in zip(looks, every, strict=True):
-            inforce = self.rulebook.find(*scope.key)
-            conclude(scope, watch, facts, inforce, self.rows, at_ms, offset, outputs)
+        self._judge(looks, offset, outputs)
 
     def _conclude_ended(self, scope: Scope, offset: int, outputs: Outputs) -> None:
         """Close the books on a release as soon as the log says it was taken back.
@@ -338,16 +323,23 @@ class Partition:
         episode.
         """
         known = scope.registry.releases
+        now_ms = max(scope.closed_until_ms, 0)
         ended = [
-            watch
+            (scope, watch, now_ms)
             for name, watch in scope.watches.items()
             if known[name].stage is Stage.ENDED
         ]
-        now_ms = max(scope.closed_until_ms, 0)
-        inforce = self.rulebook.find(*scope.key)
-        every = facts_of_all(ended, [now_ms] * len(ended), self.rows)
+        self._judge(ended, offset, outputs)
+
+    def _judge(
+        self, looks: list[tuple[Scope, Watch, int]], offset: int, outputs: Outputs
+    ) -> None:
+        """Draw the conclusions from what each watch shows as of its moment."""
+        watches, times_ms = [w for _, w, _ in looks], [ms for _, _, ms in looks]
+        every = facts_of_all(watches, times_ms, self.rows)
         at_ms = self.arrival_ms
-        for watch, facts in zip(ended, every, strict=True):
+        for (scope, watch, _), facts in zip(looks, every, strict=True):
+            inforce = self.rulebook.find(*scope.key)
             conclude(scope, watch, facts, inforce, self.rows, at_ms, offset, outputs)
 
 

@@ -61,6 +61,9 @@ class Intake(Enum):
     """What became of an event."""
 
     COUNTED = "counted"
+    AGED = "aged"
+    """Counted by its age alone, as its window is closed: shown as counted."""
+
     LATE = "late"
     FUTURE = "future"
     DUPLICATE = "duplicate"
@@ -123,7 +126,7 @@ def take_telemetry(
         key = release.number, _stratum(scope, slow, inforce)
         matured = _note_maturity(scope, slow, key, late, arrival_ms, mark, inforce)
     if late and matured and (scope.named_slow or scope.maturity.is_slow):
-        return Intake.COUNTED
+        return Intake.AGED
     if late:
         scope.late += 1
         return Intake.LATE

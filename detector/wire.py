@@ -51,6 +51,17 @@ def recommendation_output(record: RecommendationRecord) -> Output:
     )
 
 
+def ahead_of_time(ahead_ms: int) -> Rejected:
+    """Why a record that ends so long after it arrived is not taken."""
+    return Rejected(
+        reason="future",
+        field="ts",
+        detail=f"ends {ahead_ms} ms after it arrived; "
+        "correct the sender's clock or send sent_at",
+        original="",
+    )
+
+
 def dead_letter(
     item: Rejected, topic: str, partition: int, offset: int, index: int
 ) -> Output:

@@ -284,6 +284,28 @@ def test_full_memory_counts_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None
     assert partition.ids_held == 0
 
 
+def test_late_failures_hold_no_room() -> None:
+    """What is counted by its age is in no window, so that none gives its id back."""
+    log = Log().add(at(0), deploy(0, "1", strategy="mobile"))
+    log.windows(range(20), {"1": (100, 0)})
+    log.add(at(21), error(2, "1", 1, id="late"), usage(20, "1", 9, id="now"))
+    partition = Partition(0, QUICK)
+    feed(partition, log)
+    assert (partition.counts["counted"], partition.counts["late"]) == (23, 0)
+    assert partition.ids_held == restored(partition).ids_held == 1
+
+
+def test_wider_windows_hold_an_id_once() -> None:
+    """Ids of windows that become one count once, as after a restore."""
+    log = Log()
+    for window in range(2):
+        log.add(at(1), usage(window, "1", 1, id="same"))
+    log.add(at(2), usage(0, "1", 9, window_s=60, id="wide"))
+    partition = Partition(0, QUICK)
+    feed(partition, log)
+    assert partition.ids_held == restored(partition).ids_held == 2
+
+
 def test_vanished_release_ends_its_episode() -> None:
     """When nobody uses a harmful release any more its recommendation expires: it was
     taken back without a word, and an alert must not stand for a week."""
