@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from detector.catalogue import aside_counts
+from detector.ledger import Values
 from detector.sketch import estimate
 from detector.windows import Cell
 
@@ -89,10 +91,8 @@ def read_without(cell: Cell, aside: frozenset[int]) -> Arm:
     )
 
 
-def ledger_values(
-    cell: Cell, error_rate: float, aside: frozenset[int]
-) -> tuple[float, float, float, float]:
-    """Units, failed ones, requests and usage lines of a cell, as before sampling.
+def ledger_values(cell: Cell, error_rate: float, aside: frozenset[int]) -> Values:
+    """The counts of a cell that are kept over time, as before sampling.
 
     ``error_rate`` is the last known share of error records that survived sampling,
     for a cell without any; ``aside`` are signatures that do not count.
@@ -105,9 +105,12 @@ def ledger_values(
     )
     index = next(usable, len(WAYS) - 1)
     rate = arm.error_rate or error_rate
-    return (
-        arm.units[index] * arm.usage_weight,
-        arm.bad[index] / rate,
-        cell.weighted_units,
-        float(cell.usage_lines),
+    told = cell.ok_lines == cell.usage_lines
+    return Values(
+        units=arm.units[index] * arm.usage_weight,
+        bad=arm.bad[index] / rate,
+        requests=cell.weighted_units,
+        lines=float(cell.usage_lines),
+        sessions=arm.units[0] * arm.usage_weight if told else math.nan,
+        ok=cell.weighted_ok if told else math.nan,
     )

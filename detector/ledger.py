@@ -8,6 +8,7 @@ coarse bins live in pages of one day, so that a snapshot rewrites today's page o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,8 +18,8 @@ from msgspec import Struct, field
 from detector.evidence.types import FloatArray, IntArray
 from detector.strip import Strip, row_of
 
-MEASURES = ("units", "bad", "requests", "lines")
-UNITS, BAD, REQUESTS, LINES = range(len(MEASURES))
+MEASURES = ("units", "bad", "requests", "lines", "sessions", "ok")
+UNITS, BAD, REQUESTS, LINES, SESSIONS, OK = range(len(MEASURES))
 
 DAY_MS = 86_400_000
 FINE_MIN_MS = 60_000
@@ -38,7 +39,20 @@ Key = tuple[int, int]
 Wanted = Callable[[Key], bool]
 """Says of a release and stratum whether it counts."""
 
-Values = tuple[float, float, float, float]
+
+class Values(NamedTuple):
+    """What is added to a bin: one number for each measure.
+
+    Sessions started and requests that ended well are NaN where not every usage line
+    tells both: a bin with such a cell is not known to hold all of them.
+    """
+
+    units: float
+    bad: float
+    requests: float
+    lines: float
+    sessions: float = math.nan
+    ok: float = math.nan
 
 
 class CountStrip(Strip):

@@ -132,6 +132,7 @@ class Scope(Struct):
     health: dict[int, Health] = field(default_factory=dict)
     holds_ms: dict[int, int] = field(default_factory=dict)
     plan_past: PlanPast = field(default_factory=PlanPast)
+    actions_past: PlanPast = field(default_factory=PlanPast)
     sampled: bool = False
     catalogue: Catalogue = field(default_factory=Catalogue)
     latency: LatencyState = field(default_factory=LatencyState)

@@ -56,6 +56,7 @@ class ReasonCode(StrEnum):
     ERROR_RATE_UP = "error_rate_up"
     LATENCY_UP = "latency_up"
     USAGE_DOWN = "usage_down"
+    ACTIONS_DOWN = "actions_down"
     STEPS_DOWN = "steps_down"
     NEW_SIGNATURE = "new_signature"
     FEEDBACK_WORSE = "feedback_worse"

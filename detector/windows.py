@@ -42,7 +42,11 @@ class Tally(Struct, array_like=True):
 
 
 class Cell(Struct, array_like=True):
-    """One release in one stratum during one window."""
+    """One release in one stratum during one window.
+
+    ``ok_lines`` are usage lines that count requests and the sessions started with
+    them, ``weighted_ok`` what of their requests ended well.
+    """
 
     usage_lines: int = 0
     error_lines: int = 0
@@ -50,6 +54,8 @@ class Cell(Struct, array_like=True):
     weighted_units: float = 0.0
     seen_bad: float = 0.0
     weighted_bad: float = 0.0
+    ok_lines: int = 0
+    weighted_ok: float = 0.0
     requests: Tally = field(default_factory=Tally)
     outcome_failures: float = 0.0
     error_events: float = 0.0
@@ -104,6 +110,8 @@ ADDITIVE = (
     "weighted_units",
     "seen_bad",
     "weighted_bad",
+    "ok_lines",
+    "weighted_ok",
     "outcome_failures",
     "error_events",
 )
@@ -187,6 +195,9 @@ def add_usage(
         cell.sessions.usage_lines += 1
         if event.unit == "session":
             cell.sessions.bad += failed
+        elif event.count is not None and event.unit == "request":
+            cell.ok_lines += 1
+            cell.weighted_ok += _ended_well(event, count) / event.sample_rate
     if event.session is not None:
         cell.session_ids.add(id64(event.session))
         cell.session_tally.usage_lines += 1
@@ -280,6 +291,14 @@ def failed_outcomes(event: Usage) -> dict[Outcome, float]:
     else:
         return {}
     return {word: count for word, count in found.items() if count}
+
+
+def _ended_well(event: Usage, count: float) -> float:
+    """Requests that neither failed nor were refused or given up, as far as told."""
+    if event.outcomes is not None:
+        rest = sum(n for word, n in event.outcomes.items() if word != "ok")
+        return max(0.0, count - rest)
+    return count if event.outcome == "ok" else 0.0
 
 
 def _add_outcome(cell: Cell, event: Usage, failed: float) -> None:

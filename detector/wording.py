@@ -27,6 +27,7 @@ REASON_WORDS = {
     ReasonCode.ERROR_RATE_UP: "more units fail than under the control",
     ReasonCode.LATENCY_UP: "more requests are slow than under the control",
     ReasonCode.USAGE_DOWN: "it is used less than it should be",
+    ReasonCode.ACTIONS_DOWN: "its sessions get less done than under the control",
     ReasonCode.STEPS_DOWN: "fewer sessions get through a step",
     ReasonCode.NEW_SIGNATURE: "a failure that was not there before adds to the rest",
     ReasonCode.FEEDBACK_WORSE: "users complain more, or score it lower",
@@ -95,6 +96,7 @@ MEASURE_WORDS = {
     "latency": "are slow",
     "feedback": "complain",
     "usage": "are there",
+    "actions": "end well",
     "steps": "give up",
 }
 DID_WORDS = {
@@ -103,6 +105,7 @@ DID_WORDS = {
     "latency": "were slow",
     "feedback": "complained",
     "usage": "were expected",
+    "actions": "were expected",
     "steps": "gave up",
 }
 
@@ -149,6 +152,13 @@ def harm_sentence(
             f"expected by {' and '.join(controls)}{where} since "
             f"{clock_text(onset_ms)}; {count_text(units - bad)} {unit}s came where "
             f"{count_text(units)} were expected. {words}"
+        )
+    if kind == "actions":
+        return (
+            f"{service} {release}: a session gets {times_text(ratio)} as much done as "
+            f"on {' and '.join(controls)}{where} since {clock_text(onset_ms)}; "
+            f"{count_text(units - bad)} {unit}s ended well where {count_text(units)} "
+            f"were expected. {words}"
         )
     return (
         f"{service} {release}: {unit}s {MEASURE_WORDS[kind]} {times_text(ratio)} as "

@@ -17,7 +17,8 @@ import numpy as np
 from msgspec import Struct, field
 from scipy.special import ndtri
 
-from detector.evidence.types import BoolArray, FloatArray
+from detector.evidence.order import median
+from detector.evidence.types import BoolArray, FloatArray, IntArray
 
 MARGIN = 1.1
 """Shortfall, as a factor, that is nobody's fault."""
@@ -49,6 +50,9 @@ SPAN_FACTORS = (1, 3, 9, 27)
 SHORTEST_SPAN_MS = 300_000
 SHORTEST_SPAN_BINS = 3
 """The shortest span outlasts the one to three minutes of a restart."""
+
+GROWTH = 2.0
+"""How many more doublings of its age a ratio may rise as it did in the last one."""
 
 ERRORS_KEEP_Z = 2.0
 """Standard deviations by which errors contradict a shortfall of usage."""
@@ -168,13 +172,13 @@ def dispersion(candidate: FloatArray, control: FloatArray) -> float:
     jump: a shortfall does not excuse itself. At least `DISPERSION_MIN`.
     """
     kept = (candidate > 0) & (control > 0)
-    if int(kept.sum()) < 2 * SHORTEST_SPAN_BINS:  # too few for a median
+    if np.count_nonzero(kept) < 2 * SHORTEST_SPAN_BINS:  # too few for a median
         return DISPERSION_MIN
     t, c = candidate[kept], control[kept]
-    steps = np.diff(np.log(t / c))
+    logs = np.log(t / c)
     noise = 1.0 / t + 1.0 / c
-    scaled = steps / np.sqrt(noise[1:] + noise[:-1])
-    sd = 1.4826 * float(np.median(np.abs(scaled)))
+    scaled = (logs[1:] - logs[:-1]) / np.sqrt(noise[1:] + noise[:-1])
+    sd = 1.4826 * median(np.abs(scaled))
     return max(DISPERSION_MIN, sd * sd)
 
 
@@ -187,13 +191,15 @@ def shortfall(
     spread: float = SPREAD_PRIOR,
     inverse_rates: tuple[float, float] = (1.0, 1.0),
     at_least: float = -math.inf,
+    phi: float | None = None,
 ) -> Shortfall | None:
     """Whether the candidate got less than planned, over its worst recent span.
 
     For each span that ends now, ``D = log(u_T / u_C) - log odds`` and
     ``z = (-D - log margin) / sqrt(phi s_T / u_T + phi s_C / u_C + spread^2)``
     (statistics-controls 5.1), ``phi`` the measured dispersion, ``s`` the inverse
-    sampling rate: a unit that stands for ten is as noisy as one.
+    sampling rate: a unit that stands for ten is as noisy as one. It is present if the
+    newest part agrees, even if it went on to `rise` as since the last change.
 
     Parameters
     ----------
@@ -210,6 +216,8 @@ def shortfall(
         One over the share of usage that sampling kept, candidate and control.
     at_least
         Smaller ``z`` are of no interest: most segments are dismissed cheaply.
+    phi
+        Their `dispersion`, where it is known already.
 
     Returns
     -------
@@ -219,26 +227,100 @@ def shortfall(
     """
     live: BoolArray = (candidate > 0) | (control > 0)
     position = np.flatnonzero(live)
+    lengths = spans(len(position), bin_ms)
+    if not lengths:
+        return None
     t, c = candidate[live], control[live]
-    lengths = spans(len(t), bin_ms)
+    sums = np.cumsum(t[::-1]), np.cumsum(c[::-1])
     if at_least > -math.inf:
         least = (DISPERSION_MIN, DISPERSION_MIN)
-        bound = [_over_span(t, c, n, n, log_odds, least, spread).z for n in lengths]
-        if max(bound, default=-math.inf) < at_least:
+        bound = (_over_span(sums, n, n, log_odds, least, spread).z for n in lengths)
+        if max(bound) < at_least:
             return None
-    phi = dispersion(t, c)
+    if phi is None:
+        phi = dispersion(t, c)
     noise = (
         max(phi, DISPERSION_MIN * inverse_rates[0]),
         max(phi, DISPERSION_MIN * inverse_rates[1]),
     )
+    grows = rise(
+        *(
+            _log_ratio(_between(sums[0], *half), _between(sums[1], *half), log_odds)
+            for half in halves(len(position))
+        )
+    )
     best: Shortfall | None = None
     for length in lengths:
-        found = _over_span(t, c, length, lengths[0], log_odds, noise, spread)
+        found = _over_span(sums, length, lengths[0], log_odds, noise, spread, grows)
         if best is None or found.z > best.z:
             best = found._replace(
                 first=int(position[len(t) - length]), last=int(position[-1]) + 1
             )
     return best
+
+
+def halves(bins: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The second quarter and the second half of the time since a change.
+
+    As bins, counted back from now: between two ages and between their doubles.
+
+    Examples
+    --------
+    >>> halves(20)
+    ((10, 15), (0, 10))
+    """
+    late = bins - bins // 2
+    return (late, bins - bins // 4), (0, late)
+
+
+def rise(early: float, late: float) -> float:
+    """By how much a log ratio may yet rise as the sessions of a release age.
+
+    Right after a change the candidate's sessions are younger than its control's and
+    have not made all their requests. If they last as long as chance has it
+    (exponential), the deficit at twice the age is the square of that at the age: one
+    more rise like the last one is the most there is to come. Longer tails need more,
+    `GROWTH` covers those that fall with the age.
+    """
+    return GROWTH * max(0.0, late - early)
+
+
+def could_reach(
+    candidate: FloatArray,
+    control: FloatArray,
+    log_odds: float,
+    *,
+    at_least: float,
+    spread: float,
+    bin_ms: int,
+) -> IntArray:
+    """Which of many series `shortfall` may find ``at_least`` in.
+
+    No span of a series is quieter than Poisson's `DISPERSION_MIN`, and every span is
+    among the sums back from now: all of them at once cost less than a few series
+    one by one.
+
+    Parameters
+    ----------
+    candidate, control : FloatArray
+        As for `shortfall`; shape (series, bins).
+
+    Returns
+    -------
+    IntArray
+        Their rows, in order.
+    """
+    least = max(SHORTEST_SPAN_BINS, -(-SHORTEST_SPAN_MS // bin_ms))
+    if candidate.shape[1] < least:
+        return np.empty(0, dtype=np.int64)
+    t, c = (
+        np.cumsum(units[:, ::-1], axis=1)[:, least - 1 :] + 0.5
+        for units in (candidate, control)
+    )
+    beyond = log_odds - np.log(t / c) - math.log(MARGIN)
+    variance = DISPERSION_MIN / t + DISPERSION_MIN / c + spread**2
+    reached = (beyond > 0) & (beyond**2 >= at_least**2 * variance * (1 - 1e-9))
+    return np.flatnonzero(reached.any(axis=1))
 
 
 def errors_keep_plan(
@@ -260,23 +342,21 @@ def errors_keep_plan(
 
 
 def _over_span(
-    candidate: FloatArray,
-    control: FloatArray,
+    sums: tuple[FloatArray, FloatArray],
     length: int,
     shortest: int,
     log_odds: float,
     noise: tuple[float, float],
     spread: float,
+    grows: float = 0.0,
 ) -> Shortfall:
-    units_t = float(candidate[-length:].sum())
-    units_c = float(control[-length:].sum())
+    """One span that ends now; ``sums`` are those of the newest 1, 2, 3 ... bins."""
+    units_t, units_c = float(sums[0][length - 1]), float(sums[1][length - 1])
     log_ratio = _log_ratio(units_t, units_c, log_odds)
     variance = noise[0] / (units_t + 0.5) + noise[1] / (units_c + 0.5) + spread**2
     sd = math.sqrt(variance)
     third = max(1, min(length // 3, shortest))
-    newest = _log_ratio(
-        float(candidate[-third:].sum()), float(control[-third:].sum()), log_odds
-    )
+    newest = _log_ratio(float(sums[0][third - 1]), float(sums[1][third - 1]), log_odds)
     return Shortfall(
         z=(-log_ratio - math.log(MARGIN)) / sd,
         log_ratio=log_ratio,
@@ -285,8 +365,14 @@ def _over_span(
         units_control=units_c,
         first=0,
         last=0,
-        present=newest < min(log_ratio / 2, -math.log(MARGIN)),
+        present=newest < min(log_ratio / 2, -math.log(MARGIN) - grows),
     )
+
+
+def _between(sums: FloatArray, newest: int, oldest: int) -> float:
+    """Sum of the bins between two ages."""
+    inner = float(sums[newest - 1]) if newest else 0.0
+    return float(sums[oldest - 1]) - inner
 
 
 def _log_ratio(units_t: float, units_c: float, log_odds: float) -> float:

@@ -67,9 +67,10 @@ class Signal:
 
     margin: float = key(
         Number(1.0, 20.0),
-        "Ratio of bad rates (latency and steps: of odds), release to control, that "
-        "is still acceptable. Errors ask the past for 1.25 at least; usage, "
-        "new_signature and sample_ratio have margins of their own.",
+        "Ratio of bad rates (latency and steps: of odds; actions: of what sessions "
+        "get done, downwards), release to control, that is still acceptable. Errors "
+        "ask the past for 1.25 at least; usage, new_signature and sample_ratio have "
+        "margins of their own.",
         default=1.25,
         unit="ratio",
         tune="Larger: fewer alarms about small harm, later detection, and harm below "
@@ -79,7 +80,7 @@ class Signal:
         Number(0.0, 1000.0),
         "Share of this signal in the release's evidence beside its control, relative "
         "to the others; 0 switches it off everywhere. Comparisons with the past, a "
-        "plan, regions, cohorts and new names have no share.",
+        "plan, regions, cohorts, new names and actions have no share.",
         default=1.0,
         tune="Larger than the others: found sooner by this signal, later by the rest; "
         "the bound on false alarms stays.",
@@ -165,6 +166,7 @@ SHIPPED_SIGNALS = {
     "steps": Signal(margin=1.1, weight=0.25),
     "feedback": Signal(weight=0.25),
     "usage": Signal(margin=1.1),
+    "actions": Signal(),
     "new_signature": Signal(),
     "sample_ratio": Signal(margin=1.1),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from detector.signals import (
+    actions,
     cohort,
     errors,
     feedback,
@@ -24,10 +25,12 @@ COMPARED: tuple[ModuleType, ...] = (latency, steps, feedback)
 
 LOOKED: tuple[ModuleType, ...] = (
     usage,
+    actions,
     signatures,
     history,
     latencypast,
     regions,
     cohort,
 )
-"""Signals that look at the past, at other regions, at a plan or at cohorts."""
+"""Signals that look at the past, at other regions, at a plan, at cohorts or at
+what sessions get done."""

@@ -1,8 +1,9 @@
 """Usage of the candidate against its planned share of the traffic.
 
 While a canary or an A/B split ramps, the deploy says which share the release should
-get. Only cells where usage of both arms arrived are compared: a line that is
-missing is missing, it is not zero.
+get. It is asked of the sessions that began, where all lines tell them: a split assigns
+users, so the sessions that begin, over those that the plan gives, are sessions per
+assigned user. Elsewhere it is asked of the requests.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.evidence import sample_ratio
-from detector.evidence.order import quantile
 from detector.evidence.plan import (
     MARGIN,
     SPREAD_PRIOR,
     PlanPast,
     Shortfall,
     Step,
+    could_reach,
     dispersion,
     errors_keep_plan,
     planned_log_odds,
@@ -27,16 +28,23 @@ from detector.evidence.plan import (
     spread,
     threshold_after,
 )
-from detector.evidence.types import BoolArray, FloatArray, IntArray
+from detector.evidence.types import BoolArray, FloatArray
 from detector.findings import Finding
-from detector.ledger import BAD, FINE_KEPT_MS, FOLDED, LINES, REQUESTS, Table
+from detector.ledger import BAD, REQUESTS, SESSIONS
 from detector.releases import Registry, Release
-from detector.series import Segment, initial_segments, segments_of
+from detector.series import Segment
 from detector.sight import Sight
-from detector.windows import OpenWindow
+from detector.signals.split import (
+    Split,
+    at_bin,
+    inverse_rates,
+    segment_rows,
+    split_since,
+    sums_of,
+)
 
 NAME = "usage"
-UNIT = "request"
+REQUEST, SESSION = "request", "session"
 SPAN_MS = 300_000
 """The shortest span that is looked at."""
 
@@ -54,34 +62,19 @@ SEGMENT_EXTRA = 0.75
 MOVED_SHARE_MAX = 0.5
 """Of what a segment lacks so much may be found elsewhere: more of it has moved."""
 
-FULL_SHARE = 0.9
-"""Share of its usual lines that the candidate's bin must have to be whole."""
-
-USUAL_QUANTILE = 0.8
 TAKEN_BACK = frozenset({"aborted", "rolled_back", "withdrawn"})
 Z95 = 1.959963984540054
 
 
 class Shares(NamedTuple):
-    """Counts of both arms by stratum and bin since the plan last changed.
+    """Units of one kind and failures of both arms, shape (strata, bins)."""
 
-    Arrays have shape (strata, bins); where a stratum lacks whole usage of either
-    arm in a bin, all four are 0.
-    """
-
-    strata: list[int]
-    ends_ms: IntArray
-    bin_ms: int
+    unit: str
+    split: Split
     candidate: FloatArray
     control: FloatArray
     bad_candidate: FloatArray
     bad_control: FloatArray
-
-    def of(self, chosen: BoolArray) -> Shares:
-        """The same for some of the strata."""
-        parts = (array[chosen] for array in self[3:])
-        kept = [s for s, one in zip(self.strata, chosen, strict=True) if one]
-        return Shares(kept, self.ends_ms, self.bin_ms, *parts)
 
 
 class Plan(NamedTuple):
@@ -112,9 +105,7 @@ def look_with(sight: Sight, past: PlanPast) -> list[Finding]:
         inverse_rates(sight.window, number),
     )
     # Nothing changes before the next bin is full.
-    ledger, strata = sight.scope.ledger, sight.scope.strata
-    cells = len(ledger.fine), strata.attrs, strata.next_number
-    at = sight.now_ms // ledger.fine_ms, plan, cells
+    at = at_bin(sight), plan
     known: tuple[object, list[Finding]] | None = sight.cache.get(NAME)
     if known is None or known[0] != at:
         known = at, _look_at(sight, plan, weight, past)
@@ -123,23 +114,24 @@ def look_with(sight: Sight, past: PlanPast) -> list[Finding]:
 
 
 def _look_at(sight: Sight, plan: Plan, weight: float, past: PlanPast) -> list[Finding]:
-    shares = shares_since(sight, plan.since_ms)
-    whole = _shortfall(shares, plan)
+    split = split_since(sight, plan.since_ms)
+    spans = len(split.ends_ms) * split.bin_ms // max(SPAN_MS, split.bin_ms)
+    threshold = threshold_after(max(1, spans))
+    shares = _sessions(split) if split.told.any() else _requests(split)
+    t, c = shares.candidate.sum(axis=0), shares.control.sum(axis=0)
+    phi = dispersion(t, c)
+    whole = _shortfall(t, c, split, plan, phi=phi)
     if whole is None:
         return []
-    past.note(plan.since_ms, _step_so_far(shares, plan, sight.release.number))
-    threshold = threshold_after(max(1, _spans(shares)))
+    units = float(t.sum()), float(c.sum())
+    past.note(plan.since_ms, _step_so_far(units, phi, plan, sight.release.number))
     found = [_finding(shares, plan, whole, (), threshold)]
     segment = _worst_segment(sight, shares, plan, threshold + SEGMENT_EXTRA)
     if segment is not None:
         found.append(segment)
-    ratio = _sample_ratio(sight.release, shares, plan, weight)
-    return found if ratio is None else [*found, ratio]
-
-
-def _spans(shares: Shares) -> int:
-    """How many shortest spans there were to look at."""
-    return len(shares.ends_ms) * shares.bin_ms // max(SPAN_MS, shares.bin_ms)
+    if sight.release.strategy == "ab":
+        found.append(_sample_ratio(shares.unit, units, phi, plan, weight))
+    return found
 
 
 def planned_step(release: Release, now_ms: int) -> tuple[int, float] | None:
@@ -157,30 +149,6 @@ def planned_step(release: Release, now_ms: int) -> tuple[int, float] | None:
     return since if since is not None and 0.0 < since[1] < 1.0 else None
 
 
-def shares_since(sight: Sight, since_ms: int) -> Shares:
-    """Counts per stratum and whole bin since the plan changed, from the ledger.
-
-    The bin that holds the change and the one after it are left out: a balancer takes
-    a moment.
-    """
-    ledger = sight.scope.ledger
-    now_ms = sight.now_ms // ledger.fine_ms * ledger.fine_ms
-    start_ms = max(since_ms, now_ms - FINE_KEPT_MS) + ledger.fine_ms
-    table = ledger.table(start_ms, now_ms, coarse=False)
-    return _joint(table, sight.release.number)
-
-
-def inverse_rates(window: OpenWindow, candidate: int) -> tuple[float, float]:
-    """One over the share of usage that sampling kept: candidate, all others."""
-    seen, weighted = [0.0, 0.0], [0.0, 0.0]
-    for (release, _), cell in sorted(window.cells.items()):
-        arm = 0 if release == candidate else 1
-        seen[arm] += cell.seen_units
-        weighted[arm] += cell.weighted_units
-    own, rest = (w / s if s else 1.0 for w, s in zip(weighted, seen, strict=True))
-    return own, rest
-
-
 def learnt_spread(past: PlanPast, registry: Registry, candidate: int) -> float:
     """How far this service's traffic strays from plans that nobody complained of.
 
@@ -194,55 +162,54 @@ def learnt_spread(past: PlanPast, registry: Registry, candidate: int) -> float:
     return spread([s.residual for s in kept], [s.variance for s in kept])
 
 
-def _joint(table: Table, candidate: int) -> Shares:
-    strata = sorted({where for release, where in table.keys if release == candidate})
-    place = {where: row for row, where in enumerate(strata)}
-    own, rest = (np.zeros((len(strata), *table.values.shape[1:])) for _ in range(2))
-    for (release, where), values in zip(table.keys, table.values, strict=True):
-        if where in place and release != FOLDED:
-            arm = own if release == candidate else rest
-            arm[place[where]] += values
-    whole = np.array([_whole(lines) for lines in own[:, :, LINES]], dtype=np.bool_)
-    both = whole.reshape(own.shape[:2]) & (rest[:, :, LINES] > 0)
-    arms = (own[..., REQUESTS], rest[..., REQUESTS], own[..., BAD], rest[..., BAD])
-    counts = (np.where(both, arm, 0.0) for arm in arms)
-    return Shares(strata, table.ends_ms, table.bin_ms, *counts)
+def _requests(split: Split) -> Shares:
+    arms = (arm[:, :, m] for m in (REQUESTS, BAD) for arm in (split.own, split.others))
+    return Shares(REQUEST, split, *arms)
 
 
-def _whole(lines: FloatArray) -> BoolArray:
-    """Bins with as many usage lines as usual: no sender's line is missing."""
-    present = lines > 0
-    if not present.any():
-        return present
-    usual = quantile(lines[present], USUAL_QUANTILE)
-    whole: BoolArray = present & (lines >= FULL_SHARE * usual)
-    return whole
+def _sessions(split: Split) -> Shares:
+    """Sessions that began, which for a planned share are sessions per assigned user.
+
+    Requests keep the plan where half of the users get in and try twice as often
+    (statistics 2.5), and fall short of it while sessions are young: where sessions are
+    told they are what the plan is asked of. What each of them gets done is another
+    question (``detector.signals.actions``).
+    """
+    arms = (
+        np.where(split.told, arm[:, :, m], 0.0)
+        for m in (SESSIONS, BAD)
+        for arm in (split.own, split.others)
+    )
+    return Shares(SESSION, split, *arms)
 
 
 def _shortfall(
-    shares: Shares,
+    candidate: FloatArray,
+    control: FloatArray,
+    split: Split,
     plan: Plan,
-    inside: BoolArray | None = None,
+    *,
+    phi: float | None = None,
     at_least: float = -math.inf,
 ) -> Shortfall | None:
-    chosen = slice(None) if inside is None else inside
     return shortfall(
-        shares.candidate[chosen].sum(axis=0),
-        shares.control[chosen].sum(axis=0),
+        candidate,
+        control,
         plan.log_odds,
-        bin_ms=shares.bin_ms,
+        bin_ms=split.bin_ms,
         spread=plan.spread,
         inverse_rates=plan.inverse_rates,
+        phi=phi,
         at_least=at_least,
     )
 
 
-def _step_so_far(shares: Shares, plan: Plan, number: int) -> Step:
-    t, c = shares.candidate.sum(axis=0), shares.control.sum(axis=0)
-    phi = dispersion(t, c)
-    units_t, units_c = float(t.sum()) + 0.5, float(c.sum()) + 0.5
-    residual = math.log(units_t / units_c) - plan.log_odds
-    return Step(number, residual, phi / units_t + phi / units_c)
+def _step_so_far(
+    units: tuple[float, float], phi: float, plan: Plan, number: int
+) -> Step:
+    """How far the step is off its plan so far, and the variance of that."""
+    t, c = units[0] + 0.5, units[1] + 0.5
+    return Step(number, math.log(t / c) - plan.log_odds, phi / t + phi / c)
 
 
 def _worst_segment(
@@ -255,28 +222,37 @@ def _worst_segment(
     """
     if sight.release.strategy not in PLANNED_BY_SEGMENT:
         return None
-    strata = sight.scope.strata
-    keys = strata.key_of()
-    belongs = [set(segments_of(strata.attrs, keys.get(s, ()))) for s in shares.strata]
+    split = shares.split
+    segments, inside = segment_rows(sight, split.strata)
+    if not segments:
+        return None
+    t, c = sums_of(inside, np.stack([shares.candidate, shares.control]))
     best: Finding | None = None
-    for segment in initial_segments(strata):
-        inside = np.array([segment in segments for segments in belongs])
-        if not segment or not inside.any() or inside.all():
-            continue
-        short = _shortfall(shares, plan, inside, threshold)
+    for row in could_reach(
+        t,
+        c,
+        plan.log_odds,
+        at_least=threshold,
+        spread=plan.spread,
+        bin_ms=split.bin_ms,
+    ).tolist():
+        short = _shortfall(t[row], c[row], split, plan, at_least=threshold)
         if short is None or short.z < threshold:
             continue
-        if not _kept_elsewhere(shares.of(~inside), plan, short):
+        if not _kept_elsewhere(shares, ~inside[row], plan, short):
             continue
         if best is None or short.z > best.z:
-            best = _finding(shares.of(inside), plan, short, segment, threshold)
+            where = segments[row]
+            best = _finding(shares, plan, short, where, threshold, inside[row])
     return best
 
 
-def _kept_elsewhere(rest: Shares, plan: Plan, short: Shortfall) -> bool:
+def _kept_elsewhere(
+    shares: Shares, rest: BoolArray, plan: Plan, short: Shortfall
+) -> bool:
     """Whether the rest keeps its plan, and has not got what the segment lacks."""
-    t = float(rest.candidate[:, short.first : short.last].sum())
-    c = float(rest.control[:, short.first : short.last].sum())
+    t = float(shares.candidate[rest, short.first : short.last].sum())
+    c = float(shares.control[rest, short.first : short.last].sum())
     off = math.log((t + 0.5) / (c + 0.5)) - plan.log_odds
     odds = math.exp(plan.log_odds)
     missing = short.units_control * odds - short.units_candidate
@@ -286,13 +262,24 @@ def _kept_elsewhere(rest: Shares, plan: Plan, short: Shortfall) -> bool:
 
 
 def _finding(
-    shares: Shares, plan: Plan, short: Shortfall, segment: Segment, threshold: float
+    shares: Shares,
+    plan: Plan,
+    short: Shortfall,
+    segment: Segment,
+    threshold: float,
+    inside: BoolArray | None = None,
 ) -> Finding:
-    span = slice(short.first, short.last)
-    bad_t = float(shares.bad_candidate[:, span].sum())
-    bad_c = float(shares.bad_control[:, span].sum())
+    where = slice(None) if inside is None else inside
+    span = where, slice(short.first, short.last)
+    bad_t = float(shares.bad_candidate[span].sum())
+    bad_c = float(shares.bad_control[span].sum())
     over = short.z >= threshold
     lost = over and errors_keep_plan(short.log_ratio, bad_t, bad_c, plan.log_odds)
+    if lost and shares.unit == SESSION:
+        # Their own lines tell of requests: if those keep the plan none is missing.
+        t, c = (float(arm[span][..., REQUESTS].sum()) for arm in shares.split[3:5])
+        kept = math.log((t + 0.5) / (c + 0.5)) - plan.log_odds > short.log_ratio / 2
+        lost = not kept
     planned = short.units_control * math.exp(plan.log_odds)
     low, point, high = (
         math.exp(short.log_ratio + k * short.sd) for k in (-Z95, 0.0, Z95)
@@ -313,22 +300,19 @@ def _finding(
             short.units_control,
             0.0,
         ),
-        onset_ms=int(shares.ends_ms[short.first]) - shares.bin_ms,
-        unit=UNIT,
+        onset_ms=int(shares.split.ends_ms[short.first]) - shares.split.bin_ms,
+        unit=shares.unit,
         margin=1.0 / MARGIN,
     )
 
 
 def _sample_ratio(
-    release: Release, shares: Shares, plan: Plan, weight: float
-) -> Finding | None:
+    unit: str, units: tuple[float, float], dispersion: float, plan: Plan, weight: float
+) -> Finding:
     """Whether a planned split of an experiment came out otherwise; blames nobody."""
-    t, c = shares.candidate.sum(axis=0), shares.control.sum(axis=0)
-    units_t, units_c = float(t.sum()), float(c.sum())
-    if release.strategy != "ab" or units_t + units_c <= 0:
-        return None
+    units_t, units_c = units
     # Requests of one user come together: as many as independent ones would say it.
-    phi = max(dispersion(t, c), *plan.inverse_rates)
+    phi = max(dispersion, *plan.inverse_rates)
     spread = max(plan.spread, SPREAD_PRIOR)
     log_e = float(
         sample_ratio.log_evidence(
@@ -356,6 +340,6 @@ def _sample_ratio(
         ),
         counts=(planned, abs(planned - units_t), units_c, 0.0),
         onset_ms=plan.since_ms,
-        unit=UNIT,
+        unit=unit,
         acts=False,
     )

@@ -36,11 +36,14 @@ class EarlyAdopters:
         they are on the candidate, so it looks like its own.
     half_life_min : float
         Time until half of the difference is gone.
+    acts : float
+        Factor on what those who came first do in a session.
     """
 
     lean: Mapping[int, float]
     excess: float = 1.0
     half_life_min: float = 40.0
+    acts: float = 1.0
 
     def apply(self, world: World, rng: np.random.Generator) -> None:
         """Bend the candidate's share and, for the excess, its rate."""
@@ -55,6 +58,7 @@ class EarlyAdopters:
             world.share[OLDS, :, stratum] *= rest
             world.share[CANDIDATE, :, stratum] = leant
         world.rate[CANDIDATE] *= (1 + (self.excess - 1) * left)[:, None]
+        world.acts[CANDIDATE] *= (1 + (self.acts - 1) * left)[:, None]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +56,6 @@ class Drawn:
 
 def draw(world: World, rng: np.random.Generator) -> Drawn:
     """Draw a run; the same generator state gives the same counts."""
-    service = world.service
     expected = world.traffic * world.share * world.volume
     kept = world.feed.keep_usage[:, :, None]
     sessions = rng.poisson(expected)
@@ -74,7 +74,7 @@ def draw(world: World, rng: np.random.Generator) -> Drawn:
     came, passed = _funnel(world, rng, seen)
     return Drawn(
         sessions=seen,
-        requests=rng.poisson(seen * (service.requests_per_session - 1)) + seen,
+        requests=_requests(world, rng, seen),
         users=np.minimum(users, seen),
         signatures=names,
         bad=bad,
@@ -86,6 +86,23 @@ def draw(world: World, rng: np.random.Generator) -> Drawn:
         voices=(voices := rng.poisson(sessions * world.voices)),
         scores=voices + rng.binomial(4 * voices, np.clip((world.score - 1) / 4, 0, 1)),
     )
+
+
+def _requests(world: World, rng: np.random.Generator, sessions: Counts) -> Counts:
+    """A first request of each session at once, the others while it lasts."""
+    service = world.service
+    load = sessions.astype(np.float64)
+    if service.session_spread > 0.0:
+        variance = service.session_spread**2
+        load = rng.gamma(load / variance, variance)
+    if service.session_min > 0.0:
+        # Those that are there now: what began, and who stayed since the last window.
+        stay = math.exp(-service.window_s / (60.0 * service.session_min))
+        load[:, 0] *= 1.0 - stay
+        for index in range(1, world.windows):
+            load[:, index] = load[:, index - 1] * stay + load[:, index] * (1.0 - stay)
+    more = np.maximum(0.0, service.requests_per_session * world.acts - 1.0)
+    return rng.poisson(load * more) + sessions
 
 
 def _thin(rng: np.random.Generator, counts: Counts, keep: FloatArray) -> Counts:

@@ -32,6 +32,7 @@ from detector.simulator.service import (
 from detector.simulator.servicedraw import (
     MOBILE_OLDS,
     REGIONS,
+    lasting_service,
     log_uniform,
     plain_service,
     regional_service,
@@ -135,6 +136,26 @@ def _early_adopters(rng: np.random.Generator) -> Scenario:
     )
 
 
+def _early_habits(rng: np.random.Generator) -> Scenario:
+    lean = looks.EarlyAdopters({0: 1.6, 1: 0.2}, acts=rng.uniform(0.8, 1.4))
+    service = lasting_service(rng, session_min=log_uniform(rng, 1, 10))
+    return Scenario("early habits", service, effects=(lean,))
+
+
+def _long_sessions(rng: np.random.Generator) -> Scenario:
+    rollouts = (Rollout(), ab_test(rng.uniform(0.05, 0.5)), Adoption(tau_min=60))
+    rollout = rollouts[int(rng.integers(len(rollouts)))]
+    return Scenario("long sessions", lasting_service(rng), rollout, post_min=150)
+
+
+def _broken_button(rng: np.random.Generator) -> Scenario:
+    # In a store rollout no plan tells how much usage there should be.
+    rollout = Rollout() if rng.random() < 0.5 else Adoption(tau_min=60)
+    service = lasting_service(rng, session_min=log_uniform(rng, 1, 10))
+    broken = harms.LessDone(rng.uniform(0.2, 0.55))
+    return Scenario("broken button", service, rollout, (broken,))
+
+
 def _waves(rng: np.random.Generator, *effects: harms.Effect) -> Scenario:
     name = "bad waves" if effects else "waves"
     service = regional_service(rng)
@@ -203,6 +224,8 @@ HARMLESS: dict[str, Family] = {
     "bursts": _bursts,
     "private noise": _private_noise,
     "early adopters": _early_adopters,
+    "early habits": _early_habits,
+    "long sessions": _long_sessions,
     "waves": _waves,
     "rolling updates": _rolling,
     "blue/green": lambda rng: flip("blue/green", rng, blue_green()),
@@ -284,6 +307,10 @@ BAD: dict[str, Family] = {
         "latency tail", rng, harms.Slower(tail_share=rng.uniform(0.02, 0.1))
     ),
     "usage": lambda rng: canary("usage", rng, harms.LessUse(rng.uniform(0.3, 0.75))),
+    "masked usage": lambda rng: canary(
+        "masked usage", rng, harms.Retries(rng.uniform(0.3, 0.7))
+    ),
+    "broken button": _broken_button,
     "stuck step": lambda rng: _funnel(
         "stuck step", rng, harms.StuckStep(rng.uniform(0.4, 0.85))
     ),

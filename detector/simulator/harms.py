@@ -82,6 +82,37 @@ class LessUse:
 
 
 @dataclass(frozen=True)
+class Retries:
+    """Sessions of the candidate's users fall to ``factor``, and those who are in
+    try so much more often that the requests do not fall."""
+
+    factor: float
+    after_min: float = 0.0
+
+    def apply(self, world: World, rng: np.random.Generator) -> None:
+        """Lower the sessions and raise their requests."""
+        windows = world.span(self.after_min, None)
+        world.volume[CANDIDATE, windows] *= self.factor
+        world.acts[CANDIDATE, windows] /= self.factor
+        world.blame("usage", windows, ())
+
+
+@dataclass(frozen=True)
+class LessDone:
+    """Each of the candidate's sessions gets ``factor`` of its requests done."""
+
+    factor: float
+    after_min: float = 0.0
+    segment: Attrs = ()
+
+    def apply(self, world: World, rng: np.random.Generator) -> None:
+        """Lower the requests of its sessions; no error is seen."""
+        windows, inside = world.span(self.after_min, None), world.inside(self.segment)
+        world.acts[CANDIDATE, windows, inside] *= self.factor
+        world.blame("actions", windows, self.segment)
+
+
+@dataclass(frozen=True)
 class StuckStep:
     """Fewer of the candidate's users pass a step of the funnel; no error is seen."""
 

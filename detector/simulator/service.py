@@ -102,6 +102,9 @@ class Service:
         Wander that all releases of a stratum share.
     wander_private : Noise
         Wander of the error rate that each release has for itself.
+    session_min, session_spread : float
+        Mean minutes over which a session makes its requests, and how much their
+        number varies between sessions beside Poisson's noise (sd over mean).
     events_per_failure : float
         Error events of a failed session on average, at least 1.
     counting : str
@@ -126,6 +129,8 @@ class Service:
     wander_errors: Noise = Noise()
     wander_private: Noise = Noise()
     requests_per_session: float = 3.0
+    session_min: float = 0.0
+    session_spread: float = 0.0
     events_per_failure: float = 1.0
     signatures: tuple[tuple[str, float], ...] = (
         ("TimeoutError: cart", 0.7),

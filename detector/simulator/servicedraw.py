@@ -31,6 +31,16 @@ def plain_service(rng: np.random.Generator, **changes: Any) -> Service:
     return replace(drawn, **changes)
 
 
+def lasting_service(rng: np.random.Generator, **changes: Any) -> Service:
+    """A service whose sessions last for minutes, some with very many requests."""
+    lasting = {
+        "requests_per_session": log_uniform(rng, 4, 40),
+        "session_min": log_uniform(rng, 1, 40),
+        "session_spread": rng.uniform(0.5, 2.0),
+    }
+    return plain_service(rng, **(lasting | changes))
+
+
 def regional_service(rng: np.random.Generator, **changes: Any) -> Service:
     """A service of five regions, each with its size, frailty and time of day."""
     strata = tuple(

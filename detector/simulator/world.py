@@ -118,7 +118,9 @@ class World:
     share : array
         How they are divided among the releases.
     volume : array
-        Factor on a release's sessions: below 1 its users get less done.
+        Factor on a release's sessions: below 1 fewer of its users get in.
+    acts : array
+        Factor on the requests of a session: below 1 it gets less done.
     rate : array
         Chance of a session to fail.
     slower : array
@@ -139,6 +141,7 @@ class World:
     traffic: FloatArray
     share: FloatArray
     volume: FloatArray
+    acts: FloatArray
     rate: FloatArray
     slower: FloatArray
     tail: FloatArray
@@ -216,6 +219,7 @@ def build_world(
         traffic=_traffic(service, rng, times_s),
         share=_divide(service, shares),
         volume=np.ones(shape),
+        acts=np.ones(shape),
         rate=_errors(service, rng, times_s) * np.stack(private),
         slower=np.zeros(shape),
         tail=np.zeros(shape),

@@ -12,7 +12,7 @@ from detector import aftermath
 from detector.aftermath import Aftermath, excuse, follow, is_excused
 from detector.engine import Partition
 from detector.latencystate import LatencyState
-from detector.ledger import Ledger
+from detector.ledger import Ledger, Values
 from detector.releases import Registry
 from detector.rollbackview import rollback_views
 from detector.series import Strata
@@ -320,9 +320,9 @@ def ledger_of(rates: dict[int, tuple[float, float]]) -> Ledger:
         number = 2 if minute < 60 else 1
         units, bad = rates[number]
         end_ms = (minute + 1) * 60_000
-        ledger.add(end_ms, (number, 0), (units, bad, units, 1.0))
+        ledger.add(end_ms, (number, 0), Values(units, bad, units, 1.0))
         # Another segment, in which nothing ever changed.
-        ledger.add(end_ms, (number, 1), (units, 5.0, units, 1.0))
+        ledger.add(end_ms, (number, 1), Values(units, 5.0, units, 1.0))
     return ledger
 
 
@@ -402,7 +402,7 @@ def wandering(size: float, measure: str) -> float:
     for number in range(120):
         level = 1000.0 * (size if number // 5 % 2 else 1.0)
         bad, requests = (level, 5e4) if measure == "bad" else (5.0, level)
-        ledger.add((number + 1) * 60_000, (1, 0), (1e5, bad, requests, 1.0))
+        ledger.add((number + 1) * 60_000, (1, 0), Values(1e5, bad, requests, 1.0))
     books = Books(ledger, LatencyState(), Strata(), Registry())
     question = Question(2, (), volume=measure == "requests")
     return wander(question, books, 0, 120 * 60_000)
@@ -441,7 +441,7 @@ def wandering_harm(size: float) -> Ledger:
         level = 100.0 * (size if number // 5 % 2 and number < 50 else 1.0)
         bad = 300.0 if 50 <= number < 60 else level
         release = 2 if 50 <= number < 60 else 1
-        ledger.add((number + 1) * 60_000, (release, 0), (1e4, bad, 1e4, 1.0))
+        ledger.add((number + 1) * 60_000, (release, 0), Values(1e4, bad, 1e4, 1.0))
     return ledger
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from detector.ambient import ambient_ratio
+from detector.ledger import Values
 from detector.releases import Release
 from detector.scope import Scope
 
@@ -19,7 +20,9 @@ def scope_of(hours: float, last_bad: float, release: int = 1) -> tuple[Scope, in
     bins = int(hours * 12)
     for i in range(bins):
         bad = last_bad if i >= bins - 6 else 10.0
-        scope.ledger.add((i + 1) * BIN_MS, (release, 0), (1000.0, bad, 1000.0, 1.0))
+        scope.ledger.add(
+            (i + 1) * BIN_MS, (release, 0), Values(1000.0, bad, 1000.0, 1.0)
+        )
     return scope, bins * BIN_MS
 
 

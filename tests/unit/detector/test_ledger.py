@@ -13,9 +13,11 @@ from detector.ledger import (
     LINES,
     UNITS,
     Ledger,
+    Values,
     coarse_bin_ms,
 )
 
+ONE = Values(1.0, 0.5, 2.0, 1.0, 1.0, 1.5)
 MINUTE_MS = 60_000
 
 
@@ -25,7 +27,7 @@ def filled(width_ms: int, windows: int, start_ms: int = 0) -> Ledger:
     ledger.set_width(width_ms)
     for i in range(windows):
         end_ms = start_ms + (i + 1) * width_ms
-        ledger.add(end_ms, (1, 0), (1.0, 0.5, 2.0, 1.0))
+        ledger.add(end_ms, (1, 0), ONE)
     return ledger
 
 
@@ -35,16 +37,16 @@ def test_coarse_and_fine_bins_agree() -> None:
     span = (DAY_MS - 3_600_000, DAY_MS + 3_600_000)
     coarse, fine = ledger.table(*span), ledger.table(*span, coarse=False)
     assert (coarse.bin_ms, fine.bin_ms) == (300_000, 60_000)
-    assert coarse.values[0].sum(axis=0).tolist() == [720.0, 360.0, 1440.0, 720.0]
+    assert coarse.values[0].sum(axis=0).tolist() == [720 * x for x in ONE]
     assert np.array_equal(
-        fine.values[0].reshape(-1, 5, 4).sum(axis=1), coarse.values[0]
+        fine.values[0].reshape(-1, 5, len(ONE)).sum(axis=1), coarse.values[0]
     )
 
 
 def test_silence_is_not_zero_usage() -> None:
     """A bin in which nothing arrived has no lines."""
     ledger = filled(MINUTE_MS, 5)
-    ledger.add(30 * MINUTE_MS, (1, 0), (7.0, 0.0, 7.0, 1.0))
+    ledger.add(30 * MINUTE_MS, (1, 0), Values(7.0, 0.0, 7.0, 1.0))
     values = ledger.table(0, 30 * MINUTE_MS, coarse=False).values[0]
     assert values[:, LINES].tolist() == [1.0] * 5 + [0.0] * 24 + [1.0]
     assert values[-1, UNITS] == 7.0
@@ -73,7 +75,7 @@ def test_flood_of_keys_is_folded() -> None:
     ledger = Ledger()
     ledger.set_width(MINUTE_MS)
     for release in range(1, 3 * KEYS_MAX):
-        ledger.add(MINUTE_MS, (release, release % 7), (1.0, 0.0, 1.0, 1.0))
+        ledger.add(MINUTE_MS, (release, release % 7), Values(1.0, 0.0, 1.0, 1.0))
     table = ledger.table(0, 300_000)
     assert len(table.keys) <= 2 * KEYS_MAX + 1
     assert table.values[:, :, UNITS].sum() == 3 * KEYS_MAX - 1

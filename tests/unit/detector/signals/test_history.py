@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from detector.findings import Finding
+from detector.ledger import Values
 from detector.rulefile.model import BUILT_IN_RULE
 from detector.scope import Scope, Watch
 from detector.sight import Sight
@@ -54,7 +55,7 @@ class World:
             for stratum, share in zip(self.strata, rate, strict=True):
                 units = float(self.rng.poisson(usage))
                 bad = float(self.rng.poisson(share * (errors or usage)))
-                values = units, bad, units, 1.0
+                values = Values(units, bad, units, 1.0)
                 self.scope.ledger.add(self.now_ms, (release, stratum), values)
         self.scope.ledger.forget()
 

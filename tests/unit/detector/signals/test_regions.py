@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detector.evidence.regions import NEVER
-from detector.ledger import DAY_MS
+from detector.ledger import DAY_MS, Values
 from detector.releases import Release
 from detector.rulefile.model import BUILT_IN_RULE
 from detector.scope import Scope, Watch
@@ -54,7 +54,7 @@ def world(
             turned = name in reached and at_ms > FLIP_MS
             bad = float(rng.poisson(100 * (factor if turned else 1.0)))
             key = (NEW if turned else OLD, stratum)
-            scope.ledger.add(at_ms, key, (10_000.0, bad, 10_000.0, 1.0))
+            scope.ledger.add(at_ms, key, Values(10_000.0, bad, 10_000.0, 1.0))
     rule = BUILT_IN_RULE
     watch = scope.watches["2.0"] = watching(scope)
     return Sight(scope, watch, release, rule, end_ms, OpenWindow(end_ms), {}, {})
@@ -123,7 +123,7 @@ def test_turned_regions_are_the_release() -> None:
     """Before a flip a region is the old releases, after it the new one alone."""
     sight = world(1.0)
     ledger, regions = sight.scope.ledger, [(name,) for name in REGIONS]
-    ledger.add(sight.now_ms, (OLD, 1), (500.0, 5.0, 500.0, 1.0))
+    ledger.add(sight.now_ms, (OLD, 1), Values(500.0, 5.0, 500.0, 1.0))
     table = ledger.table(START_MS, sight.now_ms)
     turned = np.zeros((len(regions), len(table.ends_ms)), dtype=bool)
     turned[1] = table.ends_ms > FLIP_MS

@@ -8,13 +8,14 @@ import pytest
 
 from detector.evidence.plan import THRESHOLD, PlanPast, Step
 from detector.findings import Finding
+from detector.ledger import Values
 from detector.releases import Release
 from detector.rulefile.model import BUILT_IN_RULE
 from detector.scope import Scope, Watch
 from detector.sight import Sight
+from detector.signals.split import inverse_rates
 from detector.signals.usage import (
     SEGMENT_EXTRA,
-    inverse_rates,
     learnt_spread,
     look_with,
     planned_step,
@@ -24,7 +25,7 @@ from detector.windows import Cell, OpenWindow
 START_MS = 1_795_356_000_000
 MINUTE_MS = 60_000
 OLD, NEW = 1, 2
-Values = tuple[float, float, float, float]
+
 Traffic = Callable[[int, int, int], Values | None]
 """(minute, release, stratum) -> units, failed ones, requests, lines; None: no line."""
 
@@ -34,7 +35,7 @@ def even(share: float = 0.1, *, bad: float = 0.01, total: float = 1000.0) -> Tra
 
     def values(minute: int, release: int, stratum: int) -> Values:
         units = total * (share if release == NEW else 1 - share)
-        return units, bad * units, units, 1.0
+        return Values(units, bad * units, units, 1.0)
 
     return values
 
@@ -106,7 +107,7 @@ def test_errors_on_plan_are_lost_telemetry() -> None:
 
     def values(minute: int, release: int, stratum: int) -> Values:
         units = 50.0 if release == NEW else 900.0
-        return units, 100.0 if release == NEW else 900.0, units, 1.0
+        return Values(units, 100.0 if release == NEW else 900.0, units, 1.0)
 
     one = seen(world(values))["usage0"]
     assert one.z >= one.threshold
@@ -130,7 +131,7 @@ def test_a_missing_sender_is_not_a_drop() -> None:
     def values(minute: int, release: int, stratum: int) -> Values:
         units = 900.0 if release == OLD else 50.0 if minute > 24 else 100.0
         lines = 9.0 if release == OLD else 1.0 if minute > 24 else 2.0
-        return units, 0.0, units, lines
+        return Values(units, 0.0, units, lines)
 
     assert not seen(world(values))["usage0"].fires
 
