@@ -173,7 +173,8 @@ def decline(
     Returns
     -------
     Decline or None
-        The span with the largest ``z``; None before the split is old enough.
+        The span with the largest ``z``, of those that show it throughout if any do;
+        None before the split is old enough.
     """
     least, bins = shortest_span(bin_ms), pairs.shape[1]
     if bins < settled_after(bin_ms):
@@ -190,8 +191,6 @@ def decline(
         ratio = math.log((got + 0.5) / (due + 0.5))
         sd = math.sqrt(noise[0] / (own + 0.5) + noise[1] / (others + 0.5) + spread**2)
         z = (-ratio - math.log(margin)) / sd
-        if best is not None and z <= best.z:
-            continue
         third = max(1, min(length // 3, least))
         newest = _log_ratio(sums, bins - third, bins)
         oldest = _log_ratio(sums, bins - length, bins - length + third)
@@ -200,7 +199,8 @@ def decline(
             and oldest < ratio / 2
             and newest + excuse < -math.log(margin)
         )
-        best = Decline(z, ratio, sd, bins - length, own, others, due, present)
+        if best is None or (present, z) > (best.present, best.z):
+            best = Decline(z, ratio, sd, bins - length, own, others, due, present)
     return best
 
 

@@ -85,7 +85,7 @@ def look_with(sight: Sight, past: PlanPast) -> list[Finding]:
     # Parts of the fleet that flip wholly have no arms to lay beside each other.
     if alone or release.flips or sight.rule.signals[NAME].weight <= 0:
         return []
-    rates = inverse_rates(sight.window, release.number)
+    rates = inverse_rates(sight)
     at = at_bin(sight), beside, rates, sight.rule.signals[NAME].margin
     known: tuple[Hashable, list[Finding]] | None = sight.cache.get(NAME)
     if known is None or known[0] != at:
@@ -144,16 +144,14 @@ def _look_at(
 
 
 def _done(sight: Sight, split: Split, beside: frozenset[int]) -> Done:
-    arms = (
-        np.where(split.told, arm[:, :, m], 0.0)
-        for m in (OK, SESSIONS)
-        for arm in (split.own, split.others)
+    own, others = split.counts()
+    begun = np.maximum(0.0, own[:, :, SESSIONS] - own[:, :, BAD])
+    return Done(
+        split,
+        (own[:, :, OK], others[:, :, OK]),
+        (begun, others[:, :, SESSIONS]),
+        _usual(sight, split, beside),
     )
-    ok, ok_others, begun, begun_others = arms
-    failed = np.where(split.told, split.own[:, :, BAD], 0.0)
-    begun = np.maximum(0.0, begun - failed)
-    usual = _usual(sight, split, beside)
-    return Done(split, (ok, ok_others), (begun, begun_others), usual)
 
 
 def _usual(sight: Sight, split: Split, beside: frozenset[int]) -> FloatArray:
@@ -237,7 +235,7 @@ def _finding(
     )
     due = came / point if came > 0 else seen.due * (1.0 + seen.own / seen.others)
     enough = min(seen.own, seen.others) >= terms.sessions_min
-    lasts = seen.present and _is_below_usual(done, terms, span)
+    over = seen.z >= terms.threshold and enough and seen.present
     return Finding(
         signal=NAME,
         control="concurrent",
@@ -245,7 +243,7 @@ def _finding(
         reason=REASON,
         z=seen.z,
         threshold=terms.threshold,
-        fires=seen.z >= terms.threshold and enough and lasts,
+        fires=over and _is_below_usual(done, terms, span),
         segment=segment,
         ratio=(low, point, high),
         counts=(due, max(0.0, due - came), beside, 0.0),

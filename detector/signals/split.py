@@ -42,6 +42,13 @@ class Split(NamedTuple):
     others: FloatArray
     told: BoolArray
 
+    def counts(self) -> tuple[FloatArray, FloatArray]:
+        """Both arms where sessions are told, 0 elsewhere."""
+        if np.count_nonzero(self.told) == np.count_nonzero(self.own[:, :, LINES]):
+            return self.own, self.others
+        told = self.told[:, :, None]
+        return np.where(told, self.own, 0.0), np.where(told, self.others, 0.0)
+
 
 def split_since(sight: Sight, since_ms: int, beside: Numbers | None = None) -> Split:
     """Counts per stratum and whole bin since a change, from the ledger.
@@ -75,8 +82,17 @@ def at_bin(sight: Sight) -> tuple[Hashable, ...]:
     return at, len(ledger.fine), strata.attrs, strata.next_number
 
 
-def inverse_rates(window: OpenWindow, candidate: int) -> tuple[float, float]:
+def inverse_rates(sight: Sight) -> tuple[float, float]:
     """One over the share of usage that sampling kept: candidate, all others."""
+    known: tuple[int, tuple[float, float]] | None = sight.cache.get("inverse rates")
+    if known is None or known[0] != sight.now_ms:
+        known = sight.now_ms, rates_of(sight.window, sight.release.number)
+        sight.cache["inverse rates"] = known
+    return known[1]
+
+
+def rates_of(window: OpenWindow, candidate: int) -> tuple[float, float]:
+    """The same for the arms of one window; 1 where an arm has no usage."""
     seen, weighted = [0.0, 0.0], [0.0, 0.0]
     for (release, _), cell in sorted(window.cells.items()):
         arm = 0 if release == candidate else 1

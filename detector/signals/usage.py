@@ -102,7 +102,7 @@ def look_with(sight: Sight, past: PlanPast) -> list[Finding]:
         since_ms,
         planned_log_odds(weight),
         learnt_spread(past, sight.scope.registry, number),
-        inverse_rates(sight.window, number),
+        inverse_rates(sight),
     )
     # Nothing changes before the next bin is full.
     at = at_bin(sight), plan
@@ -175,11 +175,7 @@ def _sessions(split: Split) -> Shares:
     told they are what the plan is asked of. What each of them gets done is another
     question (``detector.signals.actions``).
     """
-    arms = (
-        np.where(split.told, arm[:, :, m], 0.0)
-        for m in (SESSIONS, BAD)
-        for arm in (split.own, split.others)
-    )
+    arms = (arm[:, :, m] for m in (SESSIONS, BAD) for arm in split.counts())
     return Shares(SESSION, split, *arms)
 
 

@@ -13,7 +13,7 @@ from detector.releases import Release
 from detector.rulefile.model import BUILT_IN_RULE
 from detector.scope import Scope, Watch
 from detector.sight import Sight
-from detector.signals.split import inverse_rates
+from detector.signals.split import rates_of
 from detector.signals.usage import (
     SEGMENT_EXTRA,
     learnt_spread,
@@ -255,8 +255,8 @@ def test_sampling_rates_are_per_arm() -> None:
     window = OpenWindow(START_MS)
     window.cells[NEW, 0] = Cell(seen_units=10.0, weighted_units=200.0)
     window.cells[OLD, 0] = Cell(seen_units=90.0, weighted_units=90.0)
-    assert inverse_rates(window, NEW) == (20.0, 1.0)
-    assert inverse_rates(OpenWindow(START_MS), NEW) == (1.0, 1.0)
+    assert rates_of(window, NEW) == (20.0, 1.0)
+    assert rates_of(OpenWindow(START_MS), NEW) == (1.0, 1.0)
 
 
 def test_looking_twice_changes_nothing() -> None:
