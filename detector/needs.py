@@ -241,7 +241,12 @@ def _past(facts: Facts) -> str:
 def _recovery(facts: Facts, reason: ReasonCode) -> str:
     """What it takes to call a harm gone."""
     finding = next(
-        (f for f in facts.findings if f.reason == reason and f.control != "concurrent"),
+        (
+            f
+            for f in facts.findings
+            if f.reason == reason
+            and (f.control != "concurrent" or reason == ReasonCode.ACTIONS_DOWN)
+        ),
         None,
     )
     if finding is not None:

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from detector.aftermath import Aftermath
 from detector.catalogue import Catalogue, Novelty
 from detector.changes import Changes
-from detector.evidence.plan import PlanPast
+from detector.evidence.plansteps import PlanPast
 from detector.facts import Episode
 from detector.findings import Finding
 from detector.history import History

@@ -10,14 +10,13 @@ with traffic: the guarantee is empirical.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from msgspec import Struct, field
 from scipy.special import ndtri
 
 from detector.evidence.order import median
+from detector.evidence.plansteps import SPREAD_PRIOR
 from detector.evidence.types import BoolArray, FloatArray, IntArray
 
 MARGIN = 1.1
@@ -29,20 +28,8 @@ LOOKS_ALPHA = 0.0025
 THRESHOLD = 3.0
 """Standard deviations beyond the margin at which a shortfall counts."""
 
-SPREAD_PRIOR = 0.05
-"""Standard deviation of the log odds that a balancer is off its plan (prior)."""
-
-SPREAD_PRIOR_WEIGHT = 4.0
-"""How many past steps the prior spread is worth."""
-
 DISPERSION_MIN = 2.0
 """Variance of a count over its mean, at least: users come in requests and visits."""
-
-STEPS_KEPT = 32
-"""Finished steps of a service that are remembered."""
-
-RESIDUAL_MAX = 0.2
-"""More than this off the plan was trouble, not a balancer: it teaches no more."""
 
 SPAN_FACTORS = (1, 3, 9, 27)
 """Spans looked at, in shortest spans. Long ones find small shortfalls."""
@@ -51,7 +38,7 @@ SHORTEST_SPAN_MS = 300_000
 SHORTEST_SPAN_BINS = 3
 """The shortest span outlasts the one to three minutes of a restart."""
 
-GROWTH = 2.0
+GROWTH = 3.0
 """How many more doublings of its age a ratio may rise as it did in the last one."""
 
 ERRORS_KEEP_Z = 2.0
@@ -76,33 +63,6 @@ class Shortfall(NamedTuple):
     first: int
     last: int
     present: bool
-
-
-class Step(Struct, array_like=True):
-    """One finished step of a ramp: how far its share was off the plan."""
-
-    release: int
-    residual: float
-    variance: float
-
-
-class PlanPast(Struct):
-    """Finished steps of a service, newest last, and the one that is running."""
-
-    steps: list[Step] = field(default_factory=list)
-    running: Step | None = None
-    running_since_ms: int = -1
-
-    def note(self, since_ms: int, step: Step) -> None:
-        """Remember the state of a step; an earlier one with it is finished."""
-        before = self.running
-        changed = before is not None and (self.running_since_ms, before.release) != (
-            since_ms,
-            step.release,
-        )
-        if before is not None and changed:
-            self.steps = [*self.steps, before][-STEPS_KEPT:]
-        self.running, self.running_since_ms = step, since_ms
 
 
 def threshold_after(spans: int) -> float:
@@ -138,31 +98,6 @@ def spans(bins: int, bin_ms: int) -> list[int]:
     """
     shortest = max(SHORTEST_SPAN_BINS, -(-SHORTEST_SPAN_MS // bin_ms))
     return [n for f in SPAN_FACTORS if (n := f * shortest) <= bins]
-
-
-def spread(residuals: Sequence[float], variances: Sequence[float]) -> float:
-    """How far this balancer strays from its plans, learnt from finished steps.
-
-    Parameters
-    ----------
-    residuals
-        Log ratio to the plan of each step of earlier releases.
-    variances
-        Variance that counting noise alone gave each of them.
-
-    Returns
-    -------
-    float
-        Standard deviation of the log odds, shrunk to `SPREAD_PRIOR` and never
-        below it: a few well-behaved steps prove little.
-    """
-    excess = [
-        min(max(0.0, r * r - v), RESIDUAL_MAX**2)
-        for r, v in zip(residuals, variances, strict=True)
-    ]
-    prior = SPREAD_PRIOR_WEIGHT * SPREAD_PRIOR**2
-    learnt = (prior + math.fsum(excess)) / (SPREAD_PRIOR_WEIGHT + len(excess))
-    return max(SPREAD_PRIOR, math.sqrt(learnt))
 
 
 def dispersion(candidate: FloatArray, control: FloatArray) -> float:
@@ -278,9 +213,10 @@ def rise(early: float, late: float) -> float:
 
     Right after a change the candidate's sessions are younger than its control's and
     have not made all their requests. If they last as long as chance has it
-    (exponential), the deficit at twice the age is the square of that at the age: one
-    more rise like the last one is the most there is to come. Longer tails need more,
-    `GROWTH` covers those that fall with the age.
+    (exponential), the deficit at twice the age is the square of that at the age, and
+    about one more rise like the last one is to come. Longer tails, noise, and ages well
+    below the sessions' length, where a slow rise looks like standing still, need more:
+    `GROWTH` rises are granted.
     """
     return GROWTH * max(0.0, late - early)
 

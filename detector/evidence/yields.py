@@ -39,7 +39,8 @@ DIFFERENCES_MIN = 6
 
 SETTLE_MS = 1_200_000
 """Time since the split last changed below which nothing is said. Until about half of
-the mean time a session lasts, its slow growth looks like standing still."""
+the mean time a session lasts its slow growth looks like standing still: this is for
+sessions of 40 minutes on average, and shorter ones."""
 
 
 GOT, DUE, OWN, OTHERS = range(4)
@@ -117,20 +118,26 @@ def settled_after(bin_ms: int) -> int:
     return max(2 * shortest_span(bin_ms), -(-SETTLE_MS // bin_ms))
 
 
-def could_decline(
-    pairs: FloatArray, *, margin: float, spread: float, at_least: float, bin_ms: int
-) -> IntArray:
-    """Which of many series `decline` may find ``at_least`` in; shape (4, rows, bins).
+def over_spans(pairs: FloatArray, bin_ms: int) -> FloatArray:
+    """Sums over the spans looked at; (4, rows, bins) to (4, rows, spans)."""
+    bins = pairs.shape[2]
+    if bins < settled_after(bin_ms):
+        return pairs[:, :, :0]
+    lengths = np.array(spans(bins, bin_ms)) - 1
+    found: FloatArray = np.cumsum(pairs[:, :, ::-1], axis=2)[:, :, lengths]
+    return found
 
-    None is quieter than its sessions at `DISPERSION_MIN` would be.
+
+def could_decline(
+    sums: FloatArray, *, margin: float, spread: float, at_least: float
+) -> IntArray:
+    """Rows in which `decline` may find ``at_least``, from their `over_spans`.
+
+    No row is quieter than its sessions at `DISPERSION_MIN` would be, and most are
+    dismissed by that alone.
     """
-    least = shortest_span(bin_ms)
-    if pairs.shape[2] < settled_after(bin_ms):
-        return np.empty(0, dtype=np.int64)
-    got, due, own, others = (
-        np.cumsum(pairs[:, :, ::-1], axis=2)[:, :, least - 1 :] + 0.5
-    )
-    beyond = -np.log(got / due) - math.log(margin)
+    got, due, own, others = sums + 0.5
+    beyond = np.log(due / got) - math.log(margin)
     variance = DISPERSION_MIN / own + DISPERSION_MIN / others + spread**2
     reached = (beyond > 0) & (beyond**2 >= at_least**2 * variance * (1 - 1e-9))
     return np.flatnonzero(reached.any(axis=1))
@@ -174,7 +181,7 @@ def decline(
     -------
     Decline or None
         The span with the largest ``z``, of those that show it throughout if any do;
-        None before the split is old enough.
+        None before the split is old enough, and where an arm has no sessions.
     """
     least, bins = shortest_span(bin_ms), pairs.shape[1]
     if bins < settled_after(bin_ms):
@@ -188,6 +195,8 @@ def decline(
     best: Decline | None = None
     for length in spans(bins, bin_ms):
         got, due, own, others = _between(sums, bins - length, bins)
+        if min(own, others) <= 0:
+            continue
         ratio = math.log((got + 0.5) / (due + 0.5))
         sd = math.sqrt(noise[0] / (own + 0.5) + noise[1] / (others + 0.5) + spread**2)
         z = (-ratio - math.log(margin)) / sd

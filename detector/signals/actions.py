@@ -13,13 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detector.evidence.plan import PlanPast, Step, threshold_after
+from detector.evidence.plan import threshold_after
+from detector.evidence.plansteps import PlanPast, Step
 from detector.evidence.types import BoolArray, FloatArray
 from detector.evidence.yields import (
     Decline,
     could_decline,
     decline,
     dispersion,
+    over_spans,
     pair,
 )
 from detector.findings import Finding
@@ -86,7 +88,8 @@ def look_with(sight: Sight, past: PlanPast) -> list[Finding]:
     if alone or release.flips or sight.rule.signals[NAME].weight <= 0:
         return []
     rates = inverse_rates(sight)
-    at = at_bin(sight), beside, rates, sight.rule.signals[NAME].margin
+    rule = sight.rule
+    at = at_bin(sight), beside, rates, rule.signals[NAME].margin, rule.min_exposure
     known: tuple[Hashable, list[Finding]] | None = sight.cache.get(NAME)
     if known is None or known[0] != at:
         known = at, _look_at(sight, beside, rates, past)
@@ -202,16 +205,14 @@ def _worst_segment(
     if not segments:
         return None
     terms = terms._replace(threshold=terms.threshold + SEGMENT_EXTRA)
-    parts = sums_of(inside, each)
     worst: tuple[float, Decline, int] | None = None
     for row in could_decline(
-        parts,
+        sums_of(inside, over_spans(each, split.bin_ms)),
         margin=terms.margin,
         spread=terms.spread,
         at_least=terms.threshold,
-        bin_ms=split.bin_ms,
     ).tolist():
-        seen = _decline(parts[:, row], terms, split)
+        seen = _decline(each[:, inside[row]].sum(axis=1), terms, split)
         if seen is None or seen.z < terms.threshold:
             continue
         if worst is None or seen.z > worst[0]:

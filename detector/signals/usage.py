@@ -16,18 +16,15 @@ import numpy as np
 from detector.evidence import sample_ratio
 from detector.evidence.plan import (
     MARGIN,
-    SPREAD_PRIOR,
-    PlanPast,
     Shortfall,
-    Step,
     could_reach,
     dispersion,
     errors_keep_plan,
     planned_log_odds,
     shortfall,
-    spread,
     threshold_after,
 )
+from detector.evidence.plansteps import SPREAD_PRIOR, PlanPast, Step, spread
 from detector.evidence.types import BoolArray, FloatArray
 from detector.findings import Finding
 from detector.ledger import BAD, REQUESTS, SESSIONS

@@ -97,8 +97,8 @@ def _requests(world: World, rng: np.random.Generator, sessions: Counts) -> Count
         load = rng.gamma(load / variance, variance)
     if service.session_min > 0.0:
         # Those that are there now: what began, and who stayed since the last window.
+        # Before the first one as many had begun as in it.
         stay = math.exp(-service.window_s / (60.0 * service.session_min))
-        load[:, 0] *= 1.0 - stay
         for index in range(1, world.windows):
             load[:, index] = load[:, index - 1] * stay + load[:, index] * (1.0 - stay)
     more = np.maximum(0.0, service.requests_per_session * world.acts - 1.0)

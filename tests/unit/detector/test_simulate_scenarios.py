@@ -6,6 +6,7 @@ Bounds on simulated figures state how improbable it is that a correct program fa
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -253,3 +254,61 @@ def test_noise_has_its_spread() -> None:
     assert paths[-1].std() == pytest.approx(0.3, rel=0.15)
     kept = np.corrcoef(paths[0], paths[10])[0, 1]
     assert kept == pytest.approx(np.exp(-1), abs=0.15)
+
+
+def per_session(records: list[dict[str, Any]], release: str = NEW) -> float:
+    """Requests of a session of a release."""
+    made = total(records, "count", "usage", release)
+    return made / total(records, "sessions", "usage", release)
+
+
+def test_retries_keep_the_requests() -> None:
+    """Half of the sessions make twice the requests.
+
+    Some thousand sessions: a tenth is more than 6 standard errors.
+    """
+    harmed = lines(with_effects(harms.Retries(0.5)))
+    plain = lines(with_effects())
+    for field, ratio in (("sessions", 0.5), ("count", 1.0)):
+        now, before = (total(r, field, "usage", NEW) for r in (harmed, plain))
+        assert now / before == pytest.approx(ratio, rel=0.1)
+
+
+def test_broken_buttons_leave_sessions() -> None:
+    """Sessions begin as ever and do less, on the candidate and in its segment only.
+
+    Some thousand sessions: a tenth is more than 6 standard errors.
+    """
+    records = lines(with_effects(harms.LessDone(0.5)))
+    assert per_session(records) == pytest.approx(1.5, rel=0.1)
+    assert per_session(records, OLD) == pytest.approx(3.0, rel=0.1)
+
+
+def test_lasting_sessions_begin_young() -> None:
+    """Where sessions last, the candidate's first ones have done little yet.
+
+    Over 20 of 30 minutes' mean length less than half is made: bounds lie more than
+    10 standard errors away.
+    """
+    slow = with_effects(requests_per_session=20.0, session_min=30.0)
+    records = [r for r in lines(slow) if r["kind"] == "usage"]
+    deploy_ms = min(r["ts"] for r in records if r["release"] == NEW)
+    first = [r for r in records if r["ts"] < deploy_ms + 10 * 60_000]
+    assert per_session(first) < 0.4 * per_session(first, OLD)
+
+
+def test_session_spread_is_as_asked() -> None:
+    """What sessions do varies as asked, and no more where nothing is asked.
+
+    500 windows: the ratio of variances is off by a half with probability below 1e-6.
+    """
+    plain, varied = (
+        lines(with_effects(session_spread=spread, requests_per_session=20.0))
+        for spread in (0.0, 2.0)
+    )
+    noise = []
+    for records in (plain, varied):
+        usage = [r for r in records if r["kind"] == "usage" and r["release"] == OLD]
+        off = [(r["count"] - 20 * r["sessions"]) / r["sessions"] ** 0.5 for r in usage]
+        noise.append(float(np.var(off)))
+    assert noise[1] > 20 * noise[0]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 
-from detector.counting import WAYS, Arm, read_cell
+from detector.counting import WAYS, Arm, ledger_values, read_cell
 from detector.events import Error, Usage
 from detector.windows import Cell, SeenBad, add_error, add_usage, failed_outcomes
 from tests.unit.detector.samples import sketch
@@ -160,3 +163,43 @@ def test_absorbing_equals_counting_together() -> None:
     together = cell_of(*first, *second)
     assert read_cell(merged) == read_cell(together)
     assert merged.bad_traces == together.bad_traces
+
+
+@pytest.mark.parametrize(
+    ("fields", "ok"),
+    [
+        ({"count": 90}, 90.0),
+        ({"count": 90, "outcomes": {"ok": 60, "client_error": 20}}, 70.0),
+        ({"count": 90, "outcomes": {"timeout": 99}}, 0.0),
+        ({"count": 90, "outcome": "cancelled"}, 0.0),
+        ({"count": 90, "sample_rate": 0.5}, 180.0),
+    ],
+)
+def test_requests_that_ended_well_are_kept(fields: dict[str, Any], ok: float) -> None:
+    """What did not fail, was not refused and not given up, as before sampling."""
+    cell = cell_of(usage(window_s=10, sessions=30, **fields))
+    values = ledger_values(cell, 1.0, frozenset())
+    assert values.ok == ok
+    assert values.sessions == 30 / fields.get("sample_rate", 1.0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"count": 10},
+        {"sessions": 10},
+        {"count": 10, "sessions": 10, "unit": "session"},
+    ],
+)
+def test_one_line_can_leave_sessions_untold(other: dict[str, Any]) -> None:
+    """Sessions and successes are known only where every line tells both."""
+    told = usage(window_s=10, sessions=30, count=90)
+    values = ledger_values(cell_of(told, usage(window_s=10, **other)), 1.0, frozenset())
+    assert math.isnan(values.sessions)
+    assert math.isnan(values.ok)
+
+
+def test_errors_alone_hide_no_sessions() -> None:
+    """A window of failures without usage has no sessions, and is known to."""
+    values = ledger_values(cell_of(error(count=3)), 1.0, frozenset())
+    assert (values.sessions, values.ok, values.lines) == (0.0, 0.0, 0.0)

@@ -71,3 +71,24 @@ def test_numbers_are_plain() -> None:
     assert count_text(1234567.4) == "1,234,567"
     assert clock_text(0) == "1970-01-01 00:00 UTC"
     assert segment_text(()) == "everywhere"
+
+
+def test_what_sessions_get_done_is_said() -> None:
+    """The sentence tells the ratio, and what was done where how much was due."""
+    text = harm_sentence(
+        service="shop",
+        release="2",
+        signal="actions",
+        controls=("1",),
+        unit="request",
+        segment=(),
+        ratio=(0.4, 0.5, 0.6),
+        onset_ms=1_795_356_000_000,
+        bad=1000.0,
+        units=2000.0,
+        excess=1000.0,
+        action=Action.ROLLBACK,
+        target="1",
+    )
+    for part in ("a session gets 0.5 times", "as on 1,", "1,000 requests ended well"):
+        assert part in text

@@ -10,16 +10,19 @@ import pytest
 from detector.evidence.plan import (
     DISPERSION_MIN,
     MARGIN,
-    SPREAD_PRIOR,
-    STEPS_KEPT,
     THRESHOLD,
-    PlanPast,
-    Step,
+    could_reach,
     dispersion,
     errors_keep_plan,
     planned_log_odds,
     shortfall,
     spans,
+)
+from detector.evidence.plansteps import (
+    SPREAD_PRIOR,
+    STEPS_KEPT,
+    PlanPast,
+    Step,
     spread,
 )
 from detector.evidence.types import FloatArray
@@ -193,3 +196,37 @@ def test_past_steps_are_bounded() -> None:
         past.note(start, Step(1, float(start), 0.1))
     assert len(past.steps) == STEPS_KEPT
     assert past.steps[-1].residual == STEPS_KEPT + 8
+
+
+@pytest.mark.parametrize("lasts_min", [1.0, 4.0, 15.0])
+def test_young_sessions_are_never_short(lasts_min: float) -> None:
+    """Requests that lag behind a new plan as sessions age are not present."""
+    ages = np.arange(1, 121)
+    candidate = 1000.0 * -np.expm1(-ages / lasts_min)
+    control = np.full(120, 9000.0)
+    for bins in range(5, 121, 5):
+        found = shortfall(candidate[:bins], control[:bins], TENTH, bin_ms=60_000)
+        assert found is not None
+        assert not found.present
+
+
+def test_dismissed_series_stay_below() -> None:
+    """Of many series none that the bound leaves out reaches the threshold."""
+    rng = np.random.default_rng(9)
+    share = rng.uniform(0.3, 1.3, (60, 1))
+    t = rng.poisson(100.0 * share, (60, 50)).astype(float)
+    c = rng.poisson(900.0, (60, 50)).astype(float)
+    kept = could_reach(t, c, TENTH, at_least=3.0, spread=0.05, bin_ms=60_000)
+    found = [shortfall(a, b, TENTH, bin_ms=60_000) for a, b in zip(t, c, strict=True)]
+    over = {i for i, one in enumerate(found) if one is not None and one.z >= 3.0}
+    assert over
+    assert over <= set(kept.tolist())
+    assert len(kept) < 60
+
+
+def test_too_few_bins_reach_nothing() -> None:
+    """Before the shortest span is full no series is worth a look."""
+    few = np.ones((3, 4))
+    assert not len(
+        could_reach(few, few, TENTH, at_least=3.0, spread=0.05, bin_ms=60_000)
+    )

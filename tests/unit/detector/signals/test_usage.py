@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
 
-from detector.evidence.plan import THRESHOLD, PlanPast, Step
+from detector.evidence.plan import THRESHOLD
+from detector.evidence.plansteps import PlanPast, Step
 from detector.findings import Finding
 from detector.ledger import Values
 from detector.releases import Release
@@ -134,6 +136,56 @@ def test_a_missing_sender_is_not_a_drop() -> None:
         return Values(units, 0.0, units, lines)
 
     assert not seen(world(values))["usage0"].fires
+
+
+def with_sessions(began: float, made: float, *, bad: float = 0.01) -> Traffic:
+    """A plan of a tenth of which so much began, and was made in requests."""
+
+    def values(minute: int, release: int, stratum: int) -> Values:
+        part = 100.0 if release == NEW else 900.0
+        units = part * (began if release == NEW else 1.0)
+        requests = 3 * part * (made if release == NEW else 1.0)
+        failed = bad * part
+        return Values(units, failed, requests, 1.0, units, requests)
+
+    return values
+
+
+def test_retries_do_not_mask_lost_users() -> None:
+    """Half of the sessions with all of their requests is a usage drop."""
+    one = seen(world(with_sessions(0.5, 1.0)))["usage0"]
+    assert one.fires
+    assert (one.reason, one.unit) == ("usage_down", "session")
+    assert one.ratio[1] == pytest.approx(0.5, abs=0.01)
+
+
+def test_requests_on_plan_prove_lines_came() -> None:
+    """Failures that keep the plan clear sessions only where requests lack, too."""
+    masked = seen(world(with_sessions(0.3, 1.0, bad=0.5)))["usage0"]
+    assert masked.fires
+    lost = seen(world(with_sessions(0.3, 0.3, bad=0.5)))["usage0"]
+    assert not lost.fires
+    assert lost.reason == "errors_without_usage"
+
+
+def test_young_sessions_are_on_plan() -> None:
+    """Sessions that have made few of their requests yet are no usage drop."""
+
+    def growing(told: bool) -> Traffic:
+        def values(minute: int, release: int, stratum: int) -> Values:
+            part = 100.0 if release == NEW else 900.0
+            grown = 1 - math.exp(-(minute + 1) / 20) if release == NEW else 1.0
+            sessions = (part, 5 * part * grown) if told else ()
+            return Values(part, 0.0, 5 * part * grown, 1.0, *sessions)
+
+        return values
+
+    for minutes in range(8, 60, 4):
+        told = seen(world(growing(True), minutes=minutes))["usage0"]
+        assert told.ratio[1] == pytest.approx(1.0, abs=0.01)
+        untold = seen(world(growing(False), minutes=minutes))["usage0"]
+        assert untold.unit == "request"
+        assert not untold.fires
 
 
 def test_a_new_weight_starts_anew() -> None:
