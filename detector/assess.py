@@ -21,7 +21,7 @@ from detector.comparing import (
     rivals_of,
     sole_component,
 )
-from detector.counting import kept_errors, ledger_values
+from detector.counting import kept_errors, kept_usage, ledger_values
 from detector.evidence.confidence import ratio_log_likelihood
 from detector.evidence.rate_ratio import (
     excess_bad,
@@ -127,7 +127,7 @@ def prepare(
     planned = {release.number: leaves_none(release.weight) for release in candidates}
     scope.latency.close(window.end_ms, scope.width_ms, window.durations, planned)
     note_steps(scope.steps, window.steps)
-    _note_error_rates(scope, window)
+    _note_sample_rates(scope, window)
     _note_ledger(scope, window, aside)
     return Closed(prepared, aside)
 
@@ -281,13 +281,17 @@ def _note_ledger(scope: Scope, window: OpenWindow, aside: dict[int, Aside]) -> N
         scope.maturity.forget()
 
 
-def _note_error_rates(scope: Scope, window: OpenWindow) -> None:
-    """Remember the share of error records that survives sampling, per release."""
+def _note_sample_rates(scope: Scope, window: OpenWindow) -> None:
+    """Remember the shares of errors and usage that survive sampling, per release."""
     for release, stratum in sorted(window.cells):
-        rate = kept_errors(window.cells[release, stratum])
-        if rate is not None:
-            scope.error_rates[release] = rate
+        cell = window.cells[release, stratum]
+        errors, usage = kept_errors(cell), kept_usage(cell)
+        if errors is not None:
+            scope.error_rates[release] = errors
+        if usage is not None:
+            scope.usage_rates[release] = usage
     forget_unknown(scope.error_rates, scope.registry)
+    forget_unknown(scope.usage_rates, scope.registry)
     forget_unknown(scope.health, scope.registry)
     alive = set(scope.registry.names_of)
     if scope.registry.evicted > scope.evicted or any(

@@ -79,6 +79,11 @@ def kept_errors(cell: Cell) -> float | None:
     return cell.seen_bad / cell.weighted_bad if cell.weighted_bad else None
 
 
+def kept_usage(cell: Cell) -> float | None:
+    """Share of the usage that survived sampling, None without any."""
+    return cell.seen_units / cell.weighted_units if cell.weighted_units else None
+
+
 def read_without(cell: Cell, aside: frozenset[int]) -> Arm:
     """The cell's counts without units that set-aside signatures hit."""
     arm = read_cell(cell)

@@ -140,6 +140,7 @@ class Scope(Struct):
     maturity: Maturity = field(default_factory=Maturity)
     named_slow: bool = False
     error_rates: dict[int, float] = field(default_factory=dict)
+    usage_rates: dict[int, float] = field(default_factory=dict)
     last_event_ms: dict[str, int] = field(default_factory=dict)
     units_total: float = 0.0
     evicted: int = 0

@@ -7,7 +7,7 @@ others arrived. A line that is missing is missing, it is not zero.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -86,19 +86,33 @@ def inverse_rates(sight: Sight) -> tuple[float, float]:
     """One over the share of usage that sampling kept: candidate, all others."""
     known: tuple[int, tuple[float, float]] | None = sight.cache.get("inverse rates")
     if known is None or known[0] != sight.now_ms:
-        known = sight.now_ms, rates_of(sight.window, sight.release.number)
+        kept = sight.scope.usage_rates
+        known = sight.now_ms, rates_of(sight.window, sight.release.number, kept)
         sight.cache["inverse rates"] = known
     return known[1]
 
 
-def rates_of(window: OpenWindow, candidate: int) -> tuple[float, float]:
-    """The same for the arms of one window; 1 where an arm has no usage."""
+def rates_of(
+    window: OpenWindow, candidate: int, kept: Mapping[int, float]
+) -> tuple[float, float]:
+    """The same for the arms of one window.
+
+    An arm without usage in it is sampled as it was before, as ``kept`` says by
+    release: nothing came perhaps because little is kept.
+    """
     seen, weighted = [0.0, 0.0], [0.0, 0.0]
     for (release, _), cell in sorted(window.cells.items()):
         arm = 0 if release == candidate else 1
         seen[arm] += cell.seen_units
         weighted[arm] += cell.weighted_units
-    own, rest = (w / s if s else 1.0 for w, s in zip(weighted, seen, strict=True))
+    before = (
+        kept.get(candidate, 1.0),
+        min((rate for number, rate in kept.items() if number != candidate), default=1),
+    )
+    own, rest = (
+        w / s if s else 1.0 / rate
+        for w, s, rate in zip(weighted, seen, before, strict=True)
+    )
     return own, rest
 
 

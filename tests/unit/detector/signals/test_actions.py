@@ -72,7 +72,7 @@ def world(
                     scope.ledger.add(end_ms, (number, stratum), values)
     now_ms = START_MS + minutes * MINUTE_MS
     window = OpenWindow(now_ms)
-    return Sight(scope, Watch("2.0"), release, BUILT_IN_RULE, now_ms, window, {})
+    return Sight(scope, Watch("2.0"), release, BUILT_IN_RULE, now_ms, window, {}, {})
 
 
 def seen(sight: Sight) -> dict[int, Finding]:

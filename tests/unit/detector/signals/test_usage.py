@@ -307,8 +307,10 @@ def test_sampling_rates_are_per_arm() -> None:
     window = OpenWindow(START_MS)
     window.cells[NEW, 0] = Cell(seen_units=10.0, weighted_units=200.0)
     window.cells[OLD, 0] = Cell(seen_units=90.0, weighted_units=90.0)
-    assert rates_of(window, NEW) == (20.0, 1.0)
-    assert rates_of(OpenWindow(START_MS), NEW) == (1.0, 1.0)
+    assert rates_of(window, NEW, {}) == (20.0, 1.0)
+    assert rates_of(OpenWindow(START_MS), NEW, {}) == (1.0, 1.0)
+    kept = {OLD: 0.5, NEW: 0.05}
+    assert rates_of(OpenWindow(START_MS), NEW, kept) == (20.0, 2.0)
 
 
 def test_looking_twice_changes_nothing() -> None:
