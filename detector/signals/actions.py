@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detector.evidence.plan import threshold_after
+from detector.evidence.plan import DISPERSION_MIN, threshold_after
 from detector.evidence.plansteps import PlanPast, Step
 from detector.evidence.types import BoolArray, FloatArray
 from detector.evidence.yields import (
@@ -75,7 +75,10 @@ class Terms(NamedTuple):
 
 
 def look(sight: Sight) -> list[Finding]:
-    """What sessions get done beside the control, after this window."""
+    """What sessions get done beside the control, after this window.
+
+    Nothing where no span is beyond the margin.
+    """
     return look_with(sight, sight.scope.actions_past)
 
 
@@ -136,14 +139,27 @@ def _look_at(
         rates,
         sight.rule.min_exposure,
     )
-    phi = dispersion(whole, split.bin_ms)
-    seen = _decline(whole, terms, split, phi)
-    if seen is None:
+    sums = over_spans(each, split.bin_ms)
+    if not sums.shape[2]:
         return []
+    found: list[Finding] = []
+    phi = DISPERSION_MIN
+    if len(_reached(sums.sum(axis=1, keepdims=True), terms, 0.0)):
+        phi = dispersion(whole, split.bin_ms)
+        seen = _decline(whole, terms, split, phi)
+        if seen is not None:
+            found.append(_finding(done, terms, seen, (), slice(None)))
     past.note(since_ms, _step_so_far(whole, phi, sight.release.number))
-    found = [_finding(done, terms, seen, (), slice(None))]
-    segment = _worst_segment(sight, done, each, terms)
+    segment = _worst_segment(sight, done, each, sums, terms)
     return found if segment is None else [*found, segment]
+
+
+def _reached(sums: FloatArray, terms: Terms, at_least: float) -> list[int]:
+    """Rows that may be ``at_least`` beyond the margin; the others cost no more."""
+    rows: list[int] = could_decline(
+        sums, margin=terms.margin, spread=terms.spread, at_least=at_least
+    ).tolist()
+    return rows
 
 
 def _done(sight: Sight, split: Split, beside: frozenset[int]) -> Done:
@@ -197,7 +213,7 @@ def _step_so_far(whole: FloatArray, phi: float, number: int) -> Step:
 
 
 def _worst_segment(
-    sight: Sight, done: Done, each: FloatArray, terms: Terms
+    sight: Sight, done: Done, each: FloatArray, sums: FloatArray, terms: Terms
 ) -> Finding | None:
     """The segment furthest behind, if any is beyond the threshold of segments."""
     split = done.split
@@ -206,12 +222,7 @@ def _worst_segment(
         return None
     terms = terms._replace(threshold=terms.threshold + SEGMENT_EXTRA)
     worst: tuple[float, Decline, int] | None = None
-    for row in could_decline(
-        sums_of(inside, over_spans(each, split.bin_ms)),
-        margin=terms.margin,
-        spread=terms.spread,
-        at_least=terms.threshold,
-    ).tolist():
+    for row in _reached(sums_of(inside, sums), terms, terms.threshold):
         seen = _decline(each[:, inside[row]].sum(axis=1), terms, split)
         if seen is None or seen.z < terms.threshold:
             continue

@@ -80,11 +80,16 @@ def seen(sight: Sight) -> dict[int, Finding]:
     return {len(one.segment): one for one in look_with(sight, PlanPast())}
 
 
-def test_equal_sessions_are_reported() -> None:
-    """A release whose sessions do as much is shown, and accused of nothing."""
-    one = seen(world(busy()))[0]
+def test_equal_sessions_are_no_finding() -> None:
+    """A release whose sessions do as much as those beside it is not mentioned."""
+    assert seen(world(busy())) == {}
+
+
+def test_a_little_less_is_reported() -> None:
+    """Beyond the margin, but not by enough, is shown and accuses nobody."""
+    one = seen(world(busy(0.75)))[0]
     assert not one.fires
-    assert one.ratio[1] == pytest.approx(1.0, abs=0.02)
+    assert one.ratio[1] == pytest.approx(0.75, abs=0.02)
 
 
 def test_broken_button_fires() -> None:
@@ -109,7 +114,7 @@ def test_missing_successes_are_counted() -> None:
 
 def test_better_releases_never_fire() -> None:
     """Sessions that get more done are no harm."""
-    assert not seen(world(busy(2.0)))[0].fires
+    assert seen(world(busy(2.0))) == {}
 
 
 def test_less_than_margin_is_no_harm() -> None:
@@ -154,8 +159,7 @@ def test_bins_half_told_are_left_out() -> None:
             return Values(*found[:4])
         return found
 
-    one = seen(world(values))[0]
-    assert one.ratio[1] == pytest.approx(1.0, abs=0.02)
+    assert seen(world(values)) == {}
 
 
 def test_lost_lines_are_no_decline() -> None:
@@ -167,7 +171,7 @@ def test_lost_lines_are_no_decline() -> None:
             return found._replace(lines=1.0, ok=found.ok / 10)
         return found
 
-    assert not seen(world(values))[0].fires
+    assert seen(world(values)) == {}
 
 
 def test_visitors_that_only_fail_are_left_out() -> None:
@@ -179,8 +183,7 @@ def test_visitors_that_only_fail_are_left_out() -> None:
             return found._replace(sessions=3 * found.sessions, bad=2 * found.sessions)
         return found
 
-    one = seen(world(values))[0]
-    assert one.ratio[1] == pytest.approx(1.0, abs=0.02)
+    assert seen(world(values)) == {}
 
 
 def test_noise_on_the_control_is_no_harm() -> None:
@@ -230,9 +233,7 @@ def test_early_adopters_of_one_system_are_alike() -> None:
             return found._replace(ok=0.3 * found.ok)
         return found
 
-    found = seen(world(values, attrs=TWO_SYSTEMS))
-    assert 1 not in found
-    assert found[0].ratio[1] == pytest.approx(1.0, abs=0.02)
+    assert seen(world(values, attrs=TWO_SYSTEMS)) == {}
 
 
 @pytest.mark.parametrize("why", ["lost", "flips", "blamed", "nobody"])
@@ -264,7 +265,7 @@ def test_other_candidates_are_no_control() -> None:
         end_ms = START_MS + (minute + 1) * MINUTE_MS
         many = Values(5e3, 0.0, 5e5, 1.0, 5e3, 5e5)
         sight.scope.ledger.add(end_ms, (3, 0), many)
-    assert seen(sight)[0].ratio[1] == pytest.approx(1.0, abs=0.02)
+    assert seen(sight) == {}
 
 
 def test_swapped_arms_flip_the_finding() -> None:
@@ -280,10 +281,8 @@ def test_swapped_arms_flip_the_finding() -> None:
 
         return drawn
 
-    one, other = seen(world(values(False)))[0], seen(world(values(True)))[0]
-    assert one.fires
-    assert not other.fires
-    assert other.ratio[1] > 1.0
+    assert seen(world(values(False)))[0].fires
+    assert seen(world(values(True))) == {}
 
 
 def test_looking_twice_changes_nothing() -> None:
