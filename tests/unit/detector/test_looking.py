@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from detector.alone import Joint
+from detector.ledger import Values
 from detector.looking import look_around, note_control
 from detector.releases import Release, Stage
 from detector.rulebook import InForce
@@ -77,7 +78,8 @@ def test_signal_without_weight_is_silent(off: str) -> None:
     scope.ledger.set_width(WIDTH_MS)
     for end_ms in range(WIDTH_MS, 31 * WIDTH_MS, WIDTH_MS):
         for release, units in ((old, 700.0), (new, 300.0)):
-            scope.ledger.add(end_ms, (release.number, 0), (units, 0.0, units, 1.0))
+            values = Values(units, 0.0, units, 1.0)
+            scope.ledger.add(end_ms, (release.number, 0), values)
     signals = {**BUILT_IN_RULE.signals, off: Signal(weight=0.0)}
     inforce = InForce(replace(BUILT_IN_RULE, signals=signals), (), "")
     look_around(scope, OpenWindow(30 * WIDTH_MS), {new.number: {}}, inforce, {})
