@@ -3,6 +3,7 @@ PYTHON ?= python3
 KAFKA ?= 4.4.0
 PYTEST_ARGS ?=
 QUALITY_ARGS ?=
+FAULTS_ARGS ?=
 BIN := .venv/bin
 SUPPLY := .venv/supply/bin
 PIP := $(BIN)/pip --disable-pip-version-check
@@ -12,7 +13,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo monitoring test test-fast check fmt bench quality calibrate
-.PHONY: wheel sbom audit lock clean
+.PHONY: faults wheel sbom audit lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +53,9 @@ bench: .venv/.dev ## run the benchmarks in bench/
 
 quality: .venv/.bench ## compare with rivals (QUALITY_ARGS="--exam FOLDER" for an exam)
 	$(BIN)/python -m bench.quality $(QUALITY_ARGS)
+
+faults: .venv/.dev ## kill, stop and cut things at full count (FAULTS_ARGS="--rows 1,2")
+	@$(BIN)/python -m tests.faults $(FAULTS_ARGS)
 
 calibrate: .venv/.dev ## run the long simulations of error rates alone
 	$(BIN)/python -m pytest -m calibration --durations=0 $(PYTEST_ARGS)

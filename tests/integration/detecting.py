@@ -67,6 +67,7 @@ class DetectorStage(Stage):
     """
 
     tick_interval_s = 300
+    program: tuple[str, ...] = ("streams.cli", "worker")
 
     def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
         super().__init__(bootstrap, prefix, folder)
@@ -85,7 +86,7 @@ class DetectorStage(Stage):
         """Start a worker with the detector."""
         with self.log_of(name).open("ab") as out:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "streams.cli", "worker"],
+                [sys.executable, "-m", *self.program],
                 cwd=ROOT,
                 env=self.environment(name),
                 stdout=out,

@@ -38,9 +38,15 @@ def until(claim: Callable[[], bool], *, what: str, limit_s: float = 90.0) -> Non
 class Stage:
     """Topics of one test under their own prefix, and what happened on them."""
 
+    replication = 1
+
     def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
         self.settings = Settings(
-            kafka=bootstrap, prefix=prefix, group=prefix, partitions=4
+            kafka=bootstrap,
+            prefix=prefix,
+            group=prefix,
+            partitions=4,
+            replication=self.replication,
         )
         self.folder = folder
         self.workers: list[subprocess.Popen[bytes]] = []
