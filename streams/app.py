@@ -20,6 +20,7 @@ from faust.app import BootStrategy
 from faust.types.transports import TransportT
 
 from detector.rulefile import RuleFileError
+from streams import bounded
 from streams.bus import Bus
 from streams.connection import faust_options
 from streams.detecting import Detecting
@@ -173,6 +174,7 @@ def create_app(settings: Settings, cores: CoreFactory | None = None) -> Hypercar
         Makes the core of a partition; the detector with the shipped rules where
         none is given.
     """
+    bounded.install()
     identity_key = settings.require_identity_key()
     bus = Bus(settings)
     detecting = None

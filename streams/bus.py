@@ -91,16 +91,22 @@ class Bus:
 
     async def emit(self, outputs: Sequence[Output]) -> None:
         """Send outputs to their topics, in order; return when all are acknowledged."""
-        sent = []
-        async with self.limited("outputs"):
-            for output in outputs:
-                key, headers = output.key.encode(), headers_of(output)
-                for name in DESTINATIONS[output.topic]:
-                    topic = self.settings.topic(name)
-                    sent.append(
-                        await self._send(topic, key, output.value, None, headers)
-                    )
-        await self._acknowledged("outputs", sent)
+        sent: dict[str, list[Awaitable[Any]]] = {}
+        for output in outputs:
+            key, headers = output.key.encode(), headers_of(output)
+            for name in DESTINATIONS[output.topic]:
+                topic = self.settings.topic(name)
+                async with self.limited(topic):
+                    one = await self._send(topic, key, output.value, None, headers)
+                sent.setdefault(topic, []).append(one)
+        # The topic that takes nothing is named, and the others get theirs first.
+        found = await asyncio.gather(
+            *(self._acknowledged(topic, ones) for topic, ones in sent.items()),
+            return_exceptions=True,
+        )
+        for error in found:
+            if isinstance(error, BaseException):
+                raise error
 
     async def _send(
         self,

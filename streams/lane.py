@@ -76,6 +76,7 @@ class Lane:
         self._progress_s = config.monotonic_s()
         self._snapshot_s: float | None = None
         self._suspect: int | None = None
+        self._held_back = ""
 
     @property
     def next_offset(self) -> int:
@@ -226,7 +227,7 @@ class Lane:
             try:
                 if self.is_dirty:
                     await self._write()
-                await self._send()
+                left = await self._send()
                 await self._fence.clean()
             except Fenced:
                 self.state = LaneState.FENCED
@@ -237,7 +238,7 @@ class Lane:
                     "lane.snapshot_failed partition=%d error=%r", self.partition, error
                 )
                 return False
-            return True
+            return left
 
     async def _write(self) -> None:
         frozen, outputs = self._freeze()
@@ -265,8 +266,10 @@ class Lane:
             self.outbox.is_dirty = False
         return Frozen(self.next_offset, shards, whole), len(self.outbox)
 
-    async def _send(self) -> None:
+    async def _send(self) -> bool:
         """Send what is durable, after another look at the fence if time has passed.
+
+        ``False``: a topic did not take it; it stays, and is sent again.
 
         A worker that was stopped after its manifest would otherwise put an old
         verdict on top of its heir's newer one in a compacted topic.
@@ -274,9 +277,15 @@ class Lane:
         age_s = self._config.monotonic_s() - (self._snapshot_s or -VERIFY_AFTER_S)
         if self.outbox.durable and age_s >= VERIFY_AFTER_S:
             await self._fence.verify()
-        self._config.counters.outputs_sent += await self.outbox.send(
-            self._config.emitter
-        )
+        try:
+            sent = await self.outbox.send(self._config.emitter)
+        except TRANSIENT as error:
+            self._held_back = str(error) or repr(error)
+            logger.warning("lane.outputs_held_back %s", self._held_back)
+            return False
+        self._held_back = ""
+        self._config.counters.outputs_sent += sent
+        return True
 
     # The end.
 
@@ -320,4 +329,5 @@ class Lane:
             snapshot_bytes=self._fence.snapshot_bytes,
             outputs_pending=len(self.outbox),
             reason=self.reason,
+            held_back=self._held_back,
         )

@@ -16,12 +16,14 @@ from aiokafka.partitioner import murmur2
 from faust.types import TP
 
 from detector.records import LogRecord
+from streams.bounded import Refused
 from streams.fence import Fence, Fenced, StateLog
 from streams.halt import Exit
 from streams.lane import TRANSIENT, Lane, LaneConfig
 from streams.outbox import Emitter
 from streams.ports import Bounds, CoreFactory
 from streams.progress import Counters, LaneProgress, LaneState
+from streams.refusals import Refusals
 from streams.settings import Settings
 from streams.topics import LOG
 
@@ -115,6 +117,10 @@ class Lanes:
         lane = self.lanes.get(tp.partition)
         held = lane is not None and lane.state is not LaneState.FENCED
         return lane.committable if lane is not None and held else None
+
+    async def on_refused(self, refused: list[Refused]) -> None:
+        """Write down what was too large to open before reading on."""
+        await Refusals(self._bus, self.counters).report(refused)
 
     def on_discarded(self, tps: Iterable[TP]) -> None:
         """Count fetches that a seek has overtaken."""

@@ -18,11 +18,12 @@ import msgspec
 from detector.records import Output
 
 SHARD = "outbox"
+LETTERS = "deadletter"
 
 DESTINATIONS: dict[str, tuple[str, ...]] = {
     "verdicts": ("verdicts", "audit"),
     "recommendations": ("recommendations", "audit"),
-    "deadletter": ("deadletter",),
+    LETTERS: ("deadletter",),
 }
 """Logical name -> topics. ``audit`` keeps what compaction deletes elsewhere."""
 
@@ -83,13 +84,25 @@ class Outbox:
         self.durable = count
 
     async def send(self, emitter: Emitter) -> int:
-        """Send what is durable and return how many outputs that were."""
-        batch = list(islice(self._pending, self.durable))
-        if not batch:
-            return 0
-        await emitter.emit(batch)
-        for _ in batch:
-            self._pending.popleft()
-        self.durable -= len(batch)
+        """Send what is durable and return how many outputs that were.
+
+        What was decided goes first: a topic of dead letters that takes nothing
+        holds back dead letters, and no verdict is sent again and again beside them.
+        """
+        sent = 0
+        for is_letter in (False, True):
+            durable = islice(self._pending, self.durable)
+            batch = [o for o in durable if (o.topic == LETTERS) is is_letter]
+            if batch:
+                await emitter.emit(batch)
+                self._forget(is_letter)
+                sent += len(batch)
+        return sent
+
+    def _forget(self, is_letter: bool) -> None:
+        """Drop what has been sent of the durable ones; the rest keeps its order."""
+        durable = [self._pending.popleft() for _ in range(self.durable)]
+        kept = [o for o in durable if (o.topic == LETTERS) is not is_letter]
+        self._pending.extendleft(reversed(kept))
+        self.durable = len(kept)
         self.is_dirty = True
-        return len(batch)

@@ -27,7 +27,8 @@ class LaneProgress:
     """The progress of one partition at one moment.
 
     ``highwater`` and ``snapshot_age_s`` are ``None`` before the first fetch and the
-    first snapshot; ``reason`` says why a partition is blind.
+    first snapshot; ``reason`` says why a partition is blind, ``held_back`` why its
+    outputs could not leave the last time.
     """
 
     partition: int
@@ -41,6 +42,7 @@ class LaneProgress:
     snapshot_bytes: int
     outputs_pending: int
     reason: str
+    held_back: str = ""
 
 
 class Counted(NamedTuple):

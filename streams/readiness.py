@@ -148,6 +148,10 @@ class Readiness:
             )
             fix = "check Kafka and the log of this worker; restart it if it hangs"
             found.append(Problem(what, fix, lane.partition))
+        if lane.held_back:
+            what = f"{lane.outputs_pending} outputs can not leave: {lane.held_back}"
+            fix = "make the topic take records (`hypercare topics check`)"
+            found.append(Problem(what, fix, lane.partition))
         unsaved = self._unsaved.get((lane.partition, lane.epoch))
         if unsaved is not None and now_s - unsaved[1] > self._unsaved_max_s:
             what = (

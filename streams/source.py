@@ -30,6 +30,7 @@ from faust.types import TP, Message
 from faust.types.transports import ConsumerT
 
 from detector.records import LogRecord
+from streams.bounded import Refused, take_refused
 from streams.merge import TimeMerge
 from streams.wallclock import monotonic_s
 
@@ -98,6 +99,9 @@ class BatchHandler(Protocol):
     def on_discarded(self, tps: Iterable[TP]) -> None:
         """Hear that a fetch of these partitions was thrown away."""
 
+    async def on_refused(self, refused: list[Refused]) -> None:
+        """Hear of batches, of any topic, that were too large to open."""
+
 
 class BatchConsumer(driver.Consumer):
     """Faust's consumer, with whole batches for the topics of a handler."""
@@ -132,6 +136,8 @@ class BatchConsumer(driver.Consumer):
         if len(wanted) < len(active_partitions or ()):
             timeout = min(timeout, IDLE_S * 4)
         records = dict(await super()._getmany(wanted, timeout))
+        if refused := take_refused():
+            await self.batch.on_refused(refused)
         self._merge.asked(tp for tp in wanted if not self.is_batch(tp))
         stale = {tp for tp in records if self._marks[tp] != marks.get(tp)}
         if stale:

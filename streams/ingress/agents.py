@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol, cast
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.streams import Stream
 from faust.types import EventT, StreamT
 
@@ -86,10 +87,26 @@ class FaustSink:
             return
         futures = [asyncio.ensure_future(one) for one in sent]
         _, pending = await asyncio.wait(futures, timeout=self._limit_s)
+        topics = {record[0]: None for record in records}
         if pending:
-            raise TimeoutError(f"{len(pending)} records were not acknowledged")
-        for future in futures:
-            future.result()
+            places = ", ".join(topics)
+            raise TimeoutError(f"{places}: {len(pending)} records not acknowledged")
+        for record, future in zip(records, futures, strict=True):
+            _check(record[0], future)
+
+
+def _check(topic: str, future: asyncio.Future[Any]) -> None:
+    """Name the topic that refused; what a broker gets over is tried again."""
+    try:
+        future.result()
+    except KafkaError as error:
+        if error.retriable:
+            raise ConnectionError(f"{topic}: {error!r}") from error
+        raise UndeliverableError(f"{topic} refuses the record: {error!r}") from error
+
+
+class UndeliverableError(Exception):
+    """A topic does not take a record, and would not take it later."""
 
 
 class Door:

@@ -76,6 +76,7 @@ class MemoryEmitter:
     def __init__(self) -> None:
         self.sent: list[Output] = []
         self.failing = False
+        self.refusing: set[str] = set()
         self.before: Callable[[], Awaitable[None]] | None = None
 
     async def emit(self, outputs: Sequence[Output]) -> None:
@@ -85,6 +86,8 @@ class MemoryEmitter:
             await hook()
         if self.failing:
             raise ConnectionError("connection lost")
+        if any(output.topic in self.refusing for output in outputs):
+            raise ConnectionError("refused")
         self.sent.extend(outputs)
 
     @property

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.records import Output
-from streams.outbox import DESTINATIONS, Outbox
+from streams.outbox import DESTINATIONS, LETTERS, Outbox
 from streams.topics import TOPICS
 from tests.unit.streams.memory import MemoryEmitter
 
@@ -25,12 +25,30 @@ outputs = st.lists(
 
 @given(outputs)
 async def test_encoding_keeps_everything(pending: list[Output]) -> None:
-    """What was pending comes back in the same order, ready to be sent."""
+    """What was pending comes back in the same order, ready to be sent; dead letters
+    leave behind what was decided."""
     outbox = Outbox()
     outbox.add(pending)
     restored, emitter = Outbox.decode(outbox.encode()), MemoryEmitter()
     assert await restored.send(emitter) == len(pending)
-    assert emitter.sent == pending
+    assert emitter.sent == sorted(pending, key=lambda o: o.topic == LETTERS)
+
+
+async def test_dead_letters_hold_nothing_back() -> None:
+    """A topic of dead letters that takes nothing keeps its own: what was decided
+    leaves once, and is not sent again with every try."""
+    outbox, emitter = Outbox(), MemoryEmitter()
+    topics = (LETTERS, "verdicts", LETTERS, "recommendations")
+    outbox.add([Output(t, "k", b"", str(n)) for n, t in enumerate(topics)])
+    outbox.mark_durable(4)
+    emitter.refusing = {LETTERS}
+    for _ in range(3):
+        with pytest.raises(ConnectionError):
+            await outbox.send(emitter)
+    assert (emitter.ids, len(outbox), outbox.durable) == (["1", "3"], 2, 2)
+    emitter.refusing = set()
+    assert await outbox.send(emitter) == 2
+    assert emitter.ids == ["1", "3", "0", "2"]
 
 
 async def test_only_durable_outputs_leave() -> None:
