@@ -26,6 +26,7 @@ import numpy as np
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
+from kafka.record import default_records as reader
 
 logger = logging.getLogger(__name__)
 
@@ -215,6 +216,33 @@ def install() -> None:
                 continue  # there is no zstd in the old formats
             setattr(module, name, decode)
     fetcher.PartitionRecords = BoundedRecords
+
+
+def install_in_reader() -> None:
+    """The same for kafka-python, with which the commands read topics.
+
+    By itself it knows gzip only, and other codecs where further libraries are
+    installed; here it gets those of the worker.
+    """
+    for name, decode in DECODERS.items():
+        setattr(reader, name, decode)
+    for name in ("has_snappy", "has_lz4", "has_zstd"):
+        setattr(reader.codecs, name, lambda: True)
+    reader.DefaultRecordBatch._maybe_uncompress = _uncompress_or_skip
+
+
+_uncompress = reader.DefaultRecordBatch._maybe_uncompress
+
+
+def _uncompress_or_skip(batch: Any) -> None:
+    """Open a batch of kafka-python; one beyond the limit becomes empty."""
+    try:
+        _uncompress(batch)
+    except TooLargeError as error:
+        batch._buffer, batch._pos, batch._num_records = bytearray(), 0, 0
+        batch._decompressed = True
+        place = (batch.base_offset, batch.base_offset + batch.records_count)
+        logger.error("reader.batch_refused %d..%d: %s", *place, error)
 
 
 def take_refused() -> list[Refused]:

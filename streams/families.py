@@ -56,6 +56,7 @@ class Snapshot(NamedTuple):
     lanes: tuple[LaneProgress, ...] = ()
     misrouted: int = 0
     ingress: tuple[tuple[Counted, int], ...] = ()
+    refusing: tuple[str, ...] = ()
     rules: RulesStatus = RulesStatus(0, False)
     now_ms: int = 0
 
@@ -319,6 +320,7 @@ def _put_blind(made: Families, snapshot: Snapshot) -> None:
             made.put("detector_blind", place, release.verdict is Verdict.UNRELIABLE)
     blind = any(lane.state is LaneState.BLIND for lane in snapshot.lanes)
     made.put("detector_blind", ("", "", "state"), blind)
+    made.put("detector_blind", ("", "", "input"), bool(snapshot.refusing))
 
 
 def has_unsaved(lane: LaneProgress) -> bool:

@@ -29,8 +29,12 @@ from streams.topics import LOG
 
 logger = logging.getLogger(__name__)
 
+SLICE_S = 0.05
+"""Time after which other tasks of the loop get their turn."""
+
 SLICE_RECORDS = 1000
-"""Records applied before other tasks of the loop get their turn."""
+SLICE_RECORDS_FIRST = 16
+"""Most records applied in one go, and how many before their cost is known."""
 
 RETRY_S = 1.0
 EVERY_SERVICE_KEY = b"all"
@@ -93,6 +97,7 @@ class Lanes:
         self.counters = Counters()
         self.lanes: dict[int, Lane] = {}
         self.source: Source | None = None
+        self._slice_records = SLICE_RECORDS_FIRST
         self.assigned_once = False
         self._cores = cores
         self._bus = bus
@@ -140,14 +145,16 @@ class Lanes:
         try:
             if not await lane.accepts(at):
                 return
-            for start in range(0, len(records), SLICE_RECORDS):
-                # The lane may have been revoked while others had their turn.
-                if lane.state is not LaneState.READY:
-                    return
-                part = records[start : start + SLICE_RECORDS]
-                at = part[0].offset
+            start = 0
+            # The lane may be revoked while others have their turn.
+            while start < len(records) and lane.state is LaneState.READY:
+                part = records[start : start + self._slice_records]
+                start, at = start + len(part), part[0].offset
                 self._count_misrouted(tp.partition, part)
+                began_s = self._monotonic_s()
                 lane.apply(part)
+                took_s = self._monotonic_s() - began_s
+                self._slice_records = next_slice(len(part), took_s)
                 await asyncio.sleep(0)
         except asyncio.CancelledError:
             raise
@@ -300,6 +307,21 @@ class Lanes:
                 continue
             if partition_of(key, partitions) != partition:
                 self.counters.misrouted += 1
+
+
+def next_slice(records: int, took_s: float) -> int:
+    """Return how many records to apply in one go, after so many took so long.
+
+    A record can be one event or hundreds, and close no window or one of each
+    service: an array of a backlog costs a thousand times what a lone event does.
+
+    Examples
+    --------
+    >>> next_slice(100, 0.1), next_slice(100, 0.001), next_slice(1, 3.0)
+    (50, 200, 1)
+    """
+    fitting = int(records * SLICE_S / took_s) if took_s > 0 else SLICE_RECORDS
+    return max(1, min(fitting, 2 * records, SLICE_RECORDS))
 
 
 @lru_cache(maxsize=65_536)

@@ -9,6 +9,7 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from streams.bounded import install_in_reader
 from streams.errors import Unreachable
 from streams.greeting import explained_error, open_client
 from streams.recording import Stored, partition_lines
@@ -66,6 +67,7 @@ def _records(settings: Settings, part: Any, end: int) -> Iterator[Stored]:
 
 
 def _consumer(settings: Settings) -> Any:
+    install_in_reader()
     return open_client(
         settings,
         KafkaConsumer,

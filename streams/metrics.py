@@ -128,6 +128,7 @@ class Metrics(Collector):
             lanes=tuple(readings.lanes()),
             misrouted=readings.counters.misrouted,
             ingress=tuple(readings.counters.ingress.items()),
+            refusing=readings.counters.refusing,
             rules=readings.rules(),
             now_ms=readings.now_ms(),
         )

@@ -210,7 +210,8 @@ SOURCES = (
         "gauge",
         ("service", "environment", "reason"),
         "1 while nothing can be said: reason telemetry if a release of the service is "
-        "unreliable, state (without a service) if a partition can not start.",
+        "unreliable, state (without a service) if a partition can not start, input "
+        "(without a service) if most of the last 1000 records of a topic were refused.",
     ),
     Metric(
         "overflow_total",

@@ -6,9 +6,13 @@ offset follows the end of the log and its snapshots are young.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
+
+from streams.breaker import Breaker
 
 
 class LaneState(StrEnum):
@@ -67,7 +71,27 @@ class Counters:
     outputs_sent: int = 0
     ticks_sent: int = 0
     ingress: dict[Counted, int] = field(default_factory=dict)
+    breakers: defaultdict[str, Breaker] = field(
+        default_factory=lambda: defaultdict(Breaker)
+    )
 
     def count_ingress(self, key: Counted, n: int = 1) -> None:
         """Add ``n`` records of an ingress topic."""
         self.ingress[key] = self.ingress.get(key, 0) + n
+
+    def note_batch(self, counts: Mapping[Counted, int]) -> None:
+        """Add the results of one batch of ingress records."""
+        shares: dict[str, Counter[str]] = {}
+        for key, count in counts.items():
+            self.count_ingress(key, count)
+            shares.setdefault(key.topic, Counter())[key.result] += count
+        for topic, share in shares.items():
+            rejected = share["rejected"]
+            self.breakers[topic].note(
+                accepted=share.total() - rejected, rejected=rejected
+            )
+
+    @property
+    def refusing(self) -> tuple[str, ...]:
+        """Topics of whose last records more than half were refused."""
+        return tuple(t for t, one in sorted(self.breakers.items()) if one.is_tripped)

@@ -38,13 +38,17 @@ def _kept(days: int) -> dict[str, str]:
     return {"retention.ms": str(days * DAY_MS)}
 
 
+BY_BROKER = {"message.timestamp.type": "LogAppendTime"}
+"""A worker whose clock is wrong must still be able to write: brokers refuse records
+that claim to be an hour ahead, and retention deletes those that claim to be old."""
+
 TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(
         LOG,
         "the one input log, keyed by service",
         "delete",
         # The arrival clock must not be a sender's clock.
-        {**_kept(7), "message.timestamp.type": "LogAppendTime"},
+        {**_kept(7), **BY_BROKER},
         frozenset({"cleanup.policy", "message.timestamp.type"}),
     ),
     TopicSpec(
@@ -56,20 +60,31 @@ TOPICS: tuple[TopicSpec, ...] = (
             "segment.bytes": str(16 * 1024 * 1024),
             "segment.ms": "600000",
             "min.cleanable.dirty.ratio": "0.1",
+            **BY_BROKER,
         },
     ),
     *(
         TopicSpec(name, f"ingress: {name} in any known format", "delete", _kept(3))
         for name in INGRESS
     ),
-    TopicSpec("verdicts", "newest verdict per release", "compact"),
-    TopicSpec("recommendations", "recommendations by id", "delete", _kept(30)),
-    TopicSpec("audit", "every verdict and recommendation", "delete", _kept(90)),
+    TopicSpec("verdicts", "newest verdict per release", "compact", BY_BROKER),
+    TopicSpec(
+        "recommendations",
+        "recommendations by id",
+        "delete",
+        {**_kept(30), **BY_BROKER},
+    ),
+    TopicSpec(
+        "audit",
+        "every verdict and recommendation",
+        "delete",
+        {**_kept(90), **BY_BROKER},
+    ),
     TopicSpec(
         DEADLETTER,
         "records that could not be used",
         "delete",
-        _kept(14),
+        {**_kept(14), **BY_BROKER},
         own_partitions=1,
     ),
 )
@@ -121,6 +136,8 @@ def compare(
         if key not in spec.vital:
             fix += (
                 ". Leave it where a managed Kafka refuses: it costs space or time only"
+                if key not in BY_BROKER
+                else ". Without it a worker whose clock is an hour ahead is refused"
             )
         found.append(Difference(name, key, have, value, fix, key in spec.vital))
     return found

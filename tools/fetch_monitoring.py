@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 PACKAGES = ("prometheus", "prometheus-alertmanager")
@@ -60,10 +61,8 @@ def fetch(target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as name:
         folder = Path(name)
-        _download(folder)
-        for package in sorted(folder.glob("*.deb")):
-            _run(["dpkg", "-x", str(package), str(folder / "root")], folder)
-        unpacked = folder / "root"
+        download(folder, PACKAGES)
+        unpacked = unpack(folder)
         lacks = missing(unpacked / "usr" / "bin")
         if lacks:
             raise FetchError(f"the packages hold no {', '.join(lacks)}")
@@ -89,8 +88,16 @@ def relocate(root: Path) -> None:
         shutil.copy(template, program.parent)
 
 
-def _download(folder: Path) -> None:
-    command = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *PACKAGES]
+def unpack(folder: Path) -> Path:
+    """Unpack the packages of a folder; return the root of their files."""
+    for package in sorted(folder.glob("*.deb")):
+        _run(["dpkg", "-x", str(package), str(folder / "root")], folder)
+    return folder / "root"
+
+
+def download(folder: Path, packages: Sequence[str]) -> None:
+    """Get packages of the distribution into a folder, checked by apt."""
+    command = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *packages]
     try:
         _run(command, folder)
     except FetchError:

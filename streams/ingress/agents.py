@@ -155,8 +155,7 @@ class Door:
                     raise
                 logger.warning("ingress.put_off error=%r", error)
                 await asyncio.sleep(RETRY_S)
-        for key, count in packed.counts.items():
-            self._counters.count_ingress(key, count)
+        self._counters.note_batch(packed.counts)
         return packed
 
 

@@ -195,9 +195,9 @@ class LocalKafka:
             raise
         progress(f"Kafka {self.version}: ready at {self.bootstrap}")
 
-    def stop(self) -> None:
-        """End all nodes in order, by force those that do not go in 20 s."""
-        self._end(self._all())
+    def stop(self, node: int | None = None) -> None:
+        """End all nodes, or one, in order; by force those that do not go in 20 s."""
+        self._end(self._which(node))
 
     def kill(self, node: int = 1) -> None:
         """End one node at once, as a crash would, and wait until it is gone."""

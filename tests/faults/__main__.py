@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from streams.kafka_local import DEFAULT_VERSION, LocalKafka, free_ports
+from streams.kafka_local import DEFAULT_VERSION
 from streams.wallclock import monotonic_s
 from tests.faults.checker import Findings
 from tests.faults.table import ROWS, Row
@@ -78,13 +79,10 @@ def run_row(number: str, wanted: argparse.Namespace, folder: Path) -> Sum:
     sum_ = Sum(number, row, count, [], [], 0.0)
     begun_s = monotonic_s()
     place = folder / f"row-{number}"
-    kafka = LocalKafka(
-        place / "kafka",
-        version=os.environ.get("KAFKA", DEFAULT_VERSION),
-        port=free_ports(2 * row.nodes),
-        nodes=row.nodes,
-        tied=True,
-    )
+    # What an earlier run kept would be read as part of this one.
+    shutil.rmtree(place, ignore_errors=True)
+    version = os.environ.get("KAFKA", DEFAULT_VERSION)
+    kafka = row.cluster(place / "kafka", version)
     with kafka:
         for run in range(runs):
             seed = wanted.seed + run

@@ -14,6 +14,7 @@ from detector.engine import Partition
 from detector.records import LogRecord
 from detector.rulefile import load_rules
 from detector.wire import RECOMMENDATIONS, VERDICTS
+from streams.bounded import install_in_reader
 from streams.outbox import SHARD
 from streams.topics import LOG
 from tests.integration.detecting import DetectorStage
@@ -37,6 +38,7 @@ class Reference(NamedTuple):
 
 def log_records(made: DetectorStage) -> dict[int, list[LogRecord]]:
     """Every record of the log by partition, up to its present end."""
+    install_in_reader()
     topic = made.settings.topic(LOG)
     consumer: Any = KafkaConsumer(
         bootstrap_servers=made.settings.kafka.split(","),

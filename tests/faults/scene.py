@@ -14,11 +14,11 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from streams.kafka_local import LocalKafka
 from streams.topics import LOG
@@ -27,11 +27,15 @@ from tests.faults import golden
 from tests.faults.checker import Findings, check, ids_in
 from tests.faults.history import History
 from tests.faults.traffic import Change, Plan, Traffic
-from tests.integration.detecting import DetectorStage
+from tests.integration.detecting import DetectorStage, pause
 from tests.integration.support import until
 
 PARTITIONS = 4
 SAMPLE_S = 0.2
+PATIENCE_MS = 900_000
+ENOUGH_WINDOWS = 130
+"""Until then the bad release is found with near certainty."""
+
 PORT = re.compile(r"web\.listening host=\S+ port=(\d+)")
 STOP_MAX_S = 11.0
 """Ten seconds for the orderly end, and one for the process to be gone."""
@@ -48,6 +52,15 @@ class FaultStage(DetectorStage):
         self.rules.write_text(plan.rules, encoding="utf-8")
         self.tick_interval_s = 2 if plan.live else 300
         self.extra: dict[str, Mapping[str, str]] = {}
+
+    def producer(self) -> Any:
+        """A sender that does not give up while the brokers are away."""
+        return KafkaProducer(
+            bootstrap_servers=self.settings.kafka.split(","),
+            acks="all",
+            delivery_timeout_ms=PATIENCE_MS,
+            max_block_ms=PATIENCE_MS,
+        )
 
     def environment(self, name: str) -> dict[str, str]:
         """Add what the row wants of this worker."""
@@ -84,6 +97,8 @@ class Scene:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.problems: list[str] = []
         self.notes: list[str] = []
+        self.sent_beside = 0
+        self.stack = ExitStack()
         self._over = threading.Event()
         self._watch = threading.Thread(target=self._sample, name="watch")
         self._watch.start()
@@ -130,7 +145,7 @@ class Scene:
     def at_window(self, window: int, limit_s: float = 600.0) -> None:
         """Wait until so many windows are sent."""
         until(
-            lambda: self.traffic.window >= window or self.traffic.error is not None,
+            lambda: self.traffic.window >= window or self.traffic.is_over,
             what=f"window {window} is sent",
             limit_s=limit_s,
         )
@@ -177,6 +192,25 @@ class Scene:
         self.history.note("fresh", kind=what, took_s=round(took_s, 2))
         return took_s
 
+    def heal_meanwhile(self, what: str, seconds: float) -> None:
+        """Wait for fresh verdicts although the fault lasts, and then for its end."""
+        left_s = seconds - self.heal(what)
+        pause(max(0.0, left_s))
+
+    def ready_together(self, names: list[str]) -> None:
+        """Wait until workers share the partitions."""
+
+        def shared() -> bool:
+            lanes = [json.loads(b)["lanes"] for _, b in self.pages("/v1/status")]
+            ready = [sum(x["state"] == "ready" for x in one) for one in lanes]
+            return sum(ready) == PARTITIONS and len(ready) == len(names) and all(ready)
+
+        until(shared, what=f"{names} share the partitions")
+
+    def peak_mb(self) -> float:
+        """Largest resident size of a worker so far."""
+        return max((fact["mb"] for fact in self.history.all("memory")), default=0.0)
+
     def _sample(self) -> None:
         while not self._over.wait(SAMPLE_S):
             for name, worker in list(self.running.items()):
@@ -195,7 +229,7 @@ class Scene:
         """Compare what was decided with a run that nothing disturbed."""
         said = [r.value for r in self.made.read("audit")]
         found = golden.decisions(said)
-        for service in sorted(wanted.keys() | found.keys()):
+        for service in sorted(wanted):
             ours, theirs = found.get(service), wanted.get(service)
             self.want(
                 ours == theirs,
@@ -206,7 +240,8 @@ class Scene:
 
     def finish(self, after: Callable[[Scene], None] = lambda _: None) -> Findings:
         """Wait until all is counted, end the workers in order, and judge."""
-        self.traffic.join()
+        self.at_window(ENOUGH_WINDOWS)
+        self.traffic.stop()
         self._wait_for_log()
         until(self._is_written_down, what="all is read and written down", limit_s=180)
         for name in list(self.running):
@@ -239,6 +274,7 @@ class Scene:
         self._over.set()
         self._watch.join()
         self.made.end()
+        self.stack.close()
         self.history.write()
 
 

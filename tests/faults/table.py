@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from streams.kafka_local import LocalKafka
-from tests.faults import rows_data, rows_workers
+from streams.kafka_local import Extras, Listener, LocalKafka, free_ports
+from tests.faults import rows_brokers, rows_data, rows_input, rows_workers
 from tests.faults.checker import Findings
 from tests.faults.scene import Scene, scene
 from tests.faults.traffic import Change, Plan
@@ -40,11 +40,26 @@ class Row:
     counts: tuple[int, int] = (1, 1)
     runs: int = 1
     nodes: int = 1
+    proxied: bool = False
     plan: Plan = field(default_factory=lambda: Plan(seed=0))
     after: Callable[[Scene], None] = lambda _: None
     change: Callable[[Plan], Change] | None = None
     fresh_max_s: float = 30.0
     peak_max_mb: float = 512.0
+
+    def cluster(self, folder: Path, version: str) -> LocalKafka:
+        """The cluster the row wants, not started."""
+        port = free_ports(2 * self.nodes + 2)
+        spare = port + 2 * self.nodes
+        listener = Listener("PROXIED", spare, advertised_port=spare + 1)
+        return LocalKafka(
+            folder,
+            version=version,
+            port=port,
+            nodes=self.nodes,
+            tied=True,
+            extras=Extras((listener,)) if self.proxied else None,
+        )
 
     def run(
         self, kafka: LocalKafka, folder: Path, *, name: str, seed: int, count: int
@@ -61,6 +76,24 @@ class Row:
 
 SLOW = Plan(seed=0, pace_s=0.15)
 """Long enough for three workers one after the other."""
+
+LIVE = Plan(
+    seed=0,
+    windows=100_000,
+    window_s=2,
+    live=True,
+    ingress=True,
+    sessions=1500.0,
+    deploy_at=3,
+    harm_at=6,
+    harm=8.0,
+    grace_s=5,
+    persistence_s=10,
+)
+"""In real time: workers tick, and two seconds are a window."""
+
+LONG = replace(SLOW, pace_s=0.25, windows=100_000)
+"""Goes on until the row has done what it does."""
 
 ROWS: dict[str, Row] = {
     "1": Row(
@@ -84,6 +117,57 @@ ROWS: dict[str, Row] = {
         runs=5,
         plan=replace(SLOW, windows=400),
     ),
+    "3": Row(
+        what="kill -9 between state, recommendation and mark",
+        act=rows_workers.die_at_points,
+        runs=50,
+        plan=replace(SLOW, pace_s=0.06),
+    ),
+    "4": Row(
+        what="one of three nodes: SIGTERM, kill -9, SIGSTOP 45 s in turn",
+        act=rows_brokers.lose_node,
+        counts=(3, 6),
+        runs=10,
+        nodes=3,
+        plan=LONG,
+    ),
+    "5": Row(
+        what="all nodes killed (times: seconds away)",
+        act=rows_brokers.lose_all,
+        counts=(20, 300),
+        runs=5,
+        nodes=3,
+        plan=LONG,
+        fresh_max_s=60.0,
+    ),
+    "6": Row(
+        what="workers join and leave every 2 s (times: seconds)",
+        act=rows_workers.storm,
+        counts=(20, 300),
+        runs=10,
+        plan=LONG,
+    ),
+    "7": Row(
+        what="a stopped worker wakes up behind its heir",
+        act=rows_workers.zombie,
+        runs=20,
+        plan=LONG,
+    ),
+    "8": Row(
+        what="the way to the broker: cut, black hole, deaf; 5, 30, 120 s",
+        act=rows_brokers.cut_off,
+        counts=(3, 9),
+        runs=3,
+        proxied=True,
+        plan=LONG,
+    ),
+    "9": Row(
+        what="the worker's clock: -2 h, +3 h, +10 y, right, +10 y",
+        act=rows_input.jumping_clock,
+        after=rows_input.jumping_clock_after,
+        runs=5,
+        plan=LIVE,
+    ),
     "10": Row(
         what="an event from ten years ahead",
         act=rows_data.poisoned_time,
@@ -97,5 +181,40 @@ ROWS: dict[str, Row] = {
         runs=20,
         after=rows_data.disordered_after,
         change=rows_data.disorder,
+    ),
+    "13": Row(
+        what="nothing but rubbish (times: seconds)",
+        act=rows_input.rubbish,
+        counts=(1, 60),
+        runs=5,
+        plan=LONG,
+        after=rows_input.rubbish_after,
+    ),
+    "14": Row(
+        what="the dead letter topic refuses",
+        act=rows_input.no_letters,
+        runs=5,
+        plan=LONG,
+        after=rows_input.no_letters_after,
+    ),
+    "15": Row(
+        what="900 kB in a message; bombs of gzip, zstd, lz4, snappy",
+        act=rows_input.bombs,
+        runs=5,
+        plan=LONG,
+        after=rows_input.bombs_after,
+    ),
+    "16": Row(
+        what="made-up releases, scraped meanwhile (times: releases)",
+        act=rows_input.flood,
+        counts=(50_000, 1_000_000),
+        plan=replace(SLOW, windows=130),
+        after=rows_input.flood_after,
+    ),
+    "28": Row(
+        what="load (times: minutes)",
+        act=rows_input.soak,
+        counts=(1, 30),
+        plan=replace(LIVE, parts=20),
     ),
 }

@@ -158,6 +158,11 @@ class Traffic:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no more will be sent."""
+        return self._stopped.is_set() or self.error is not None
+
     def join(self) -> None:
         """Wait until everything is sent."""
         self._thread.join()

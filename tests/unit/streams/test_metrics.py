@@ -252,6 +252,25 @@ def test_source_series_carry_the_view() -> None:
     assert world.value("detector_blind", reason="state") == 0
 
 
+def test_refused_input_is_blindness() -> None:
+    """When most of the last thousand records of one topic were refused the worker
+    says it is blind, and takes it back once most are accepted."""
+    world = World(partition())
+    good, bad = (
+        Counted("hypercare.usage", "native", result, "")
+        for result in ("accepted", "rejected")
+    )
+    world.counters.note_batch({Counted("hypercare.errors", *good[1:]): 5_000})
+    world.counters.note_batch({good: 1_000})
+    world.counters.note_batch({bad: 499, good: 1})
+    assert world.value("detector_blind", reason="input") == 0
+    world.counters.note_batch({bad: 502})
+    assert world.counters.refusing == ("hypercare.usage",)
+    assert world.value("detector_blind", reason="input") == 1
+    world.counters.note_batch({good: 1_000})
+    assert world.value("detector_blind", reason="input") == 0
+
+
 def test_lag_is_the_age_of_waiting_records() -> None:
     """Nothing waits: 0. Records wait: the age of the last one applied."""
     world = World(partition())

@@ -43,6 +43,18 @@ def test_log_has_the_brokers_clock() -> None:
     assert "message.timestamp.type" in spec.vital
 
 
+def test_workers_need_no_clock_to_write() -> None:
+    """Every topic a worker writes takes the broker's time; one that does not is named
+    with what it costs."""
+    for name in (LOG, STATE, "verdicts", "recommendations", "audit", "deadletter"):
+        assert BY_NAME[name].config["message.timestamp.type"] == "LogAppendTime"
+    (found,) = compare(
+        BY_NAME[STATE], Settings(), 4, {"message.timestamp.type": "CreateTime"}
+    )
+    assert not found.fatal
+    assert "clock is an hour ahead" in found.fix
+
+
 def test_equal_topic_has_no_difference() -> None:
     """A topic as the table wants it gives no finding."""
     spec = BY_NAME[STATE]
