@@ -36,7 +36,7 @@ from streams.settings import Settings, SettingsError
 from streams.source import BatchTransport
 from streams.startup import require_topics
 from streams.tick import Ticker
-from streams.wallclock import monotonic_s, now_ms
+from streams.wallclock import monotonic_s
 
 LOOP_STALL_LIMIT_S = 60.0
 
@@ -133,7 +133,7 @@ class HypercareApp(faust.App):
         ticker = Ticker(
             self.lanes,
             self.bus,
-            Drained(self.look, now_ms=now_ms),
+            Drained(self.look, now_ms=self.bus.clock.now_ms),
             monotonic_s=monotonic_s,
             observe=self._observe_tick,
         )

@@ -23,11 +23,13 @@ from aiokafka.errors import (
 )
 
 from detector.records import Output
+from streams.brokerclock import BrokerClock
 from streams.connection import aiokafka_options
 from streams.fence import StateRecord, Write
 from streams.outbox import DESTINATIONS
 from streams.settings import Settings
 from streams.topics import STATE
+from streams.wallclock import monotonic_s, now_ms
 
 FATAL = (InvalidProducerEpoch, OutOfOrderSequenceNumber, ProducerFenced)
 """The producer itself is broken: only a new process helps."""
@@ -42,10 +44,16 @@ class Bus:
     ----------
     settings : Settings
         Where Kafka is, names and time limits.
+
+    Attributes
+    ----------
+    clock : BrokerClock
+        The brokers' time, as their acknowledgements tell it.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.clock = BrokerClock(monotonic_s, now_ms)
         self._producer: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
@@ -148,7 +156,9 @@ class Bus:
         if pending:
             raise TimeoutError(f"{topic}: {len(pending)} records not acknowledged")
         async with self.limited(topic):
-            return [(await one).offset for one in futures]
+            found = [await one for one in futures]
+        self.clock.note(found[-1].timestamp, found[-1].timestamp_type)
+        return [one.offset for one in found]
 
     @asynccontextmanager
     async def limited(self, topic: str) -> AsyncIterator[None]:

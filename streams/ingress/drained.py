@@ -38,7 +38,7 @@ class Drained:
     offsets : IngressOffsets
         Where to look.
     now_ms : callable
-        The wall clock.
+        The time by the clock that stamps the log: the brokers'.
     """
 
     def __init__(self, offsets: IngressOffsets, *, now_ms: Callable[[], int]) -> None:

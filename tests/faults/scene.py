@@ -33,7 +33,7 @@ from tests.integration.support import until
 PARTITIONS = 4
 SAMPLE_S = 0.2
 PATIENCE_MS = 900_000
-ENOUGH_WINDOWS = 130
+ENOUGH_WINDOWS = 100
 """Until then the bad release is found with near certainty."""
 
 PORT = re.compile(r"web\.listening host=\S+ port=(\d+)")

@@ -92,7 +92,7 @@ LIVE = Plan(
 )
 """In real time: workers tick, and two seconds are a window."""
 
-LONG = replace(SLOW, pace_s=0.25, windows=100_000)
+LONG = replace(SLOW, windows=100_000)
 """Goes on until the row has done what it does."""
 
 ROWS: dict[str, Row] = {
