@@ -224,6 +224,9 @@ def faust_settings(settings: Settings) -> dict[str, Any]:
         "broker_max_poll_records": 5000,
         "consumer_max_fetch_size": 4 * 1024 * 1024,
         "broker_session_timeout": settings.session_timeout_s,
+        # Faust's 90 s are how long it would wait for a frozen node.
+        "broker_request_timeout": settings.session_timeout_s
+        + 2 * settings.io_timeout_s,
         "broker_heartbeat_interval": min(3.0, settings.session_timeout_s / 3),
         "broker_commit_interval": 1.0,
         "loghandlers": [],

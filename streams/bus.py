@@ -4,14 +4,15 @@ One idempotent producer with acks=all, so that retries neither double nor reorde
 partition's records, and one short-lived reader per look at a state partition. Every
 call ends within the time limit; what Kafka may yet get over becomes
 ``ConnectionError`` or ``TimeoutError`` and is tried again, the rest is raised as it
-is and ends the process.
+is and ends the process. A producer that is out of order is replaced.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -24,15 +25,20 @@ from aiokafka.errors import (
 
 from detector.records import Output
 from streams.brokerclock import BrokerClock
-from streams.connection import aiokafka_options
+from streams.connection import aiokafka_options, aiokafka_reader_options
 from streams.fence import StateRecord, Write
 from streams.outbox import DESTINATIONS
 from streams.settings import Settings
 from streams.topics import STATE
 from streams.wallclock import monotonic_s, now_ms
 
+logger = logging.getLogger(__name__)
+
 FATAL = (InvalidProducerEpoch, OutOfOrderSequenceNumber, ProducerFenced)
-"""The producer itself is broken: only a new process helps."""
+"""The producer itself is broken, for example because records expired while all brokers
+were away and left a hole in its numbers: only a new one helps."""
+
+RENEW_S = 1.0
 
 READ_MS = 500
 
@@ -55,6 +61,7 @@ class Bus:
         self.settings = settings
         self.clock = BrokerClock(monotonic_s, now_ms)
         self._producer: AIOKafkaProducer | None = None
+        self._renewing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Connect; must run in the loop that uses the bus."""
@@ -76,10 +83,36 @@ class Bus:
 
     async def stop(self) -> None:
         """Send what is buffered and disconnect."""
+        renewing, self._renewing = self._renewing, None
+        if renewing is not None:
+            renewing.cancel()
+            await asyncio.wait([renewing])
         producer, self._producer = self._producer, None
         if producer is not None:
             async with asyncio.timeout(self.settings.io_timeout_s):
                 await producer.stop()
+
+    def _replace_producer(self) -> None:
+        """Begin to replace a broken producer; until then nothing can be sent.
+
+        What it still held counts as not written: a snapshot is written whole the
+        next time, and outputs are sent again.
+        """
+        broken, self._producer = self._producer, None
+        if broken is not None:
+            self._renewing = asyncio.create_task(self._renew(broken))
+
+    async def _renew(self, broken: AIOKafkaProducer) -> None:
+        while self._producer is None:
+            try:
+                await self.start()
+            except (KafkaError, OSError) as error:
+                logger.warning("bus.renew_put_off %r", error)
+                await asyncio.sleep(RENEW_S)
+        logger.warning("bus.renewed: the producer was out of order")
+        with suppress(KafkaError, OSError):
+            async with asyncio.timeout(self.settings.io_timeout_s):
+                await broken.stop()
 
     async def produce(
         self,
@@ -166,8 +199,9 @@ class Bus:
         try:
             async with asyncio.timeout(self.settings.io_timeout_s):
                 yield
-        except FATAL:
-            raise
+        except FATAL as error:
+            self._replace_producer()
+            raise ConnectionError(f"{topic}: {error!r}: a new producer") from error
         except KafkaError as error:
             raise ConnectionError(f"{topic}: {error!r}") from error
 
@@ -178,7 +212,7 @@ class Bus:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=8 * 1024 * 1024,
-            **aiokafka_options(self.settings, "state"),
+            **aiokafka_reader_options(self.settings, "state"),
         )
         try:
             async with self.limited("reader"):

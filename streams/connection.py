@@ -26,6 +26,9 @@ MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", OAUTH)
 COMPRESSIONS = ("none", "gzip")
 """What the clients can do without a library of their own."""
 
+READER_TRIES = 4
+"""How many nodes can be asked within one time limit."""
+
 
 class Security(StrEnum):
     """What protects the connection, in Kafka's words."""
@@ -136,6 +139,17 @@ def aiokafka_options(settings: Settings, purpose: str = "") -> dict[str, Any]:
     if connection.tokens is not None:
         options["sasl_oauth_token_provider"] = async_provider(connection.tokens)
     return options
+
+
+def aiokafka_reader_options(settings: Settings, purpose: str) -> dict[str, Any]:
+    """Options of aiokafka's clients that are opened to ask something, and closed.
+
+    A node that is frozen takes connections and answers nothing. It may use up a
+    part of the time limit only, so that another one can be asked within it.
+    """
+    patience_ms = int(settings.io_timeout_s * 1000 / READER_TRIES)
+    options = aiokafka_options(settings, purpose)
+    return {**options, "request_timeout_ms": patience_ms}
 
 
 def kafka_python_options(settings: Settings, purpose: str = "") -> dict[str, Any]:

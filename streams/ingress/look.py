@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.bus import Bus
-from streams.connection import aiokafka_options
+from streams.connection import aiokafka_reader_options
 from streams.ingress.drained import Held
 from streams.topics import INGRESS
 
@@ -62,7 +62,7 @@ class IngressLook:
                 await admin.close()
 
     async def _connected(self) -> tuple[AIOKafkaConsumer, AIOKafkaAdminClient]:
-        common = aiokafka_options(self._bus.settings, "look")
+        common = aiokafka_reader_options(self._bus.settings, "look")
         if self._consumer is None:
             consumer = AIOKafkaConsumer(enable_auto_commit=False, **common)
             try:

@@ -20,6 +20,7 @@ from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from streams.halt import Exit
 from streams.kafka_local import LocalKafka
 from streams.topics import LOG
 from streams.wallclock import monotonic_s
@@ -36,6 +37,9 @@ PATIENCE_MS = 900_000
 ENOUGH_WINDOWS = 100
 """Until then the bad release is found with near certainty."""
 
+NOT_AGAIN = (Exit.STOPPED, Exit.REFUSED, Exit.SETTINGS)
+"""Exit codes after which starting a worker again does not help."""
+
 PORT = re.compile(r"web\.listening host=\S+ port=(\d+)")
 STOP_MAX_S = 11.0
 """Ten seconds for the orderly end, and one for the process to be gone."""
@@ -51,6 +55,7 @@ class FaultStage(DetectorStage):
         super().__init__(bootstrap, prefix, folder)
         self.rules.write_text(plan.rules, encoding="utf-8")
         self.tick_interval_s = 2 if plan.live else 300
+        self.everywhere: Mapping[str, str] = {}
         self.extra: dict[str, Mapping[str, str]] = {}
 
     def producer(self) -> Any:
@@ -64,7 +69,8 @@ class FaultStage(DetectorStage):
 
     def environment(self, name: str) -> dict[str, str]:
         """Add what the row wants of this worker."""
-        return super().environment(name) | dict(self.extra.get(name, {}))
+        wanted = {**self.everywhere, **self.extra.get(name, {})}
+        return super().environment(name) | wanted
 
 
 class Scene:
@@ -98,6 +104,8 @@ class Scene:
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.sent_beside = 0
+        self.is_supervised = False
+        self.restarts: list[int] = []
         self.stack = ExitStack()
         self._over = threading.Event()
         self._watch = threading.Thread(target=self._sample, name="watch")
@@ -214,9 +222,22 @@ class Scene:
     def _sample(self) -> None:
         while not self._over.wait(SAMPLE_S):
             for name, worker in list(self.running.items()):
+                if self.is_supervised and worker.poll() is not None:
+                    self._restart(name, worker.returncode)
+                    continue
                 mb = resident_mb(worker.pid)
                 if mb is not None:
                     self.history.note("memory", worker=name, mb=mb)
+
+    def _restart(self, name: str, code: int) -> None:
+        """Do what a supervisor does, as docs/operations.md asks of it."""
+        self.history.note("exit", worker=name, code=code)
+        self.restarts.append(code)
+        del self.running[name]
+        if code in NOT_AGAIN:
+            self.problems.append(f"{name} ended with {code}")
+        else:
+            self.start(f"{name}+")
 
     # What a row wants.
 
@@ -241,6 +262,9 @@ class Scene:
     def finish(self, after: Callable[[Scene], None] = lambda _: None) -> Findings:
         """Wait until all is counted, end the workers in order, and judge."""
         self.at_window(ENOUGH_WINDOWS)
+        self.is_supervised = False
+        if self.restarts:
+            self.notes.append(f"ended and started again: {sorted(self.restarts)}")
         self.traffic.stop()
         self._wait_for_log()
         until(self._is_written_down, what="all is read and written down", limit_s=180)

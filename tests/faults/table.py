@@ -124,7 +124,7 @@ ROWS: dict[str, Row] = {
         plan=replace(SLOW, pace_s=0.06),
     ),
     "4": Row(
-        what="one of three nodes: SIGTERM, kill -9, SIGSTOP 45 s in turn",
+        what="one of three nodes: SIGSTOP 45 s, kill -9, SIGTERM in turn",
         act=rows_brokers.lose_node,
         counts=(3, 6),
         runs=10,
@@ -205,7 +205,7 @@ ROWS: dict[str, Row] = {
         after=rows_input.bombs_after,
     ),
     "16": Row(
-        what="made-up releases, scraped meanwhile (times: releases)",
+        what="made-up releases, scraped meanwhile; also row 17 (times: releases)",
         act=rows_input.flood,
         counts=(50_000, 1_000_000),
         plan=replace(SLOW, windows=130),

@@ -94,6 +94,7 @@ def assert_one_recommendation(made: DetectorStage) -> None:
     )
 
 
+@pytest.mark.fault("1")
 def test_killed_workers_decide_as_an_undisturbed_run(
     kafka: LocalKafka, tmp_path: Path, rng: np.random.Generator
 ) -> None:

@@ -44,6 +44,7 @@ def assert_exact(made: Stage, load: Load) -> None:
     assert max(Counter({i: len(v) for i, v in values.items()}).values()) == 1
 
 
+@pytest.mark.fault("1")
 def test_kill_nine_counts_exactly(
     kafka: LocalKafka, tmp_path: Path, rng: np.random.Generator
 ) -> None:
@@ -63,6 +64,7 @@ def test_kill_nine_counts_exactly(
         assert_exact(made, load)
 
 
+@pytest.mark.fault("2")
 def test_sigterm_ends_in_order(kafka: LocalKafka, tmp_path: Path) -> None:
     """A worker told to end does so with 0 within ten seconds and leaves a manifest
     at the end of what it read."""

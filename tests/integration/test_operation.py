@@ -248,6 +248,7 @@ class Away(DetectorStage):
         self.rules.write_text(RULES, encoding="utf-8")
 
 
+@pytest.mark.fault("5")
 def test_outage_loses_nothing(own_kafka: LocalKafka, tmp_path: Path) -> None:
     """All brokers killed under load and back: the worker goes on by itself and every
     record is counted once; with the broker away it still stops in time."""

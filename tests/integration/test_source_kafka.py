@@ -6,14 +6,19 @@ import asyncio
 import json
 import signal
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
+from detector.records import Output
+from streams.bus import Bus
 from streams.halt import Exit
 from streams.kafka_local import LocalKafka
+from streams.settings import Settings
 from streams.topics import DEADLETTER, LOG, STATE
 from tests.integration.support import Load, Stage, stage, until
 from tests.integration.test_kill_worker import RATE, assert_exact
@@ -24,6 +29,7 @@ JOINS = 4
 EVENTS = 4_000
 
 
+@pytest.mark.fault("6")
 def test_joins_and_leaves_count_exactly(kafka: LocalKafka, tmp_path: Path) -> None:
     """Workers that join and leave in order under load cost no record and no copy."""
     with (
@@ -126,6 +132,46 @@ async def _read_all(made: Stage, name: str, partitions: int) -> list[bytes]:
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 values += [record.value for record in records]
     return values
+
+
+async def test_refused_records_cost_no_producer(
+    kafka: LocalKafka, tmp_path: Path
+) -> None:
+    """Records that a topic refuses leave a hole in the numbers of the producer; the
+    next ones get a new producer, and the worker lives on."""
+    settings = Stage(kafka.bootstrap, "refusedrecords", tmp_path).settings
+    letter, verdict = (
+        Output(name, "k", b"x" * 100, name) for name in ("deadletter", "verdicts")
+    )
+    bus = Bus(settings)
+    await bus.start()
+    try:
+        await bus.emit([letter, verdict])
+        limit_records(settings, "1")
+        for _ in range(3):
+            with pytest.raises(ConnectionError, match=r"refusedrecords\.deadletter"):
+                await bus.emit([letter])
+        limit_records(settings, "1048588")
+        for _ in range(100):
+            with suppress(ConnectionError):
+                await bus.emit([letter, verdict])
+                break
+            await asyncio.sleep(0.1)
+        else:
+            pytest.fail("the producer stays broken")
+    finally:
+        await bus.stop()
+
+
+def limit_records(settings: Settings, size: str) -> None:
+    """Let the topic of dead letters take records up to a size."""
+    topic = settings.topic(DEADLETTER)
+    admin = KafkaAdminClient(bootstrap_servers=settings.kafka)
+    try:
+        limits = {"max.message.bytes": size}
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, limits)])
+    finally:
+        admin.close()
 
 
 def test_missing_topics_end_the_worker(kafka: LocalKafka, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tests.integration.test_kill_worker import RATE, assert_exact
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
+@pytest.mark.fault("7")
 def test_woken_worker_exits_fenced(kafka: LocalKafka, tmp_path: Path) -> None:
     """A worker stopped beyond its session, replaced and woken, ends with the code
     for fenced, and counts stay exact."""

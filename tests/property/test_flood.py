@@ -103,6 +103,7 @@ def rss_mb() -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.fault("16")
 def test_made_up_names_change_nothing() -> None:
     """100,000 release names and 5,000 services: real services' decisions are the
     same bytes, memory, state and metric series stay within their bounds."""

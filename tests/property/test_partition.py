@@ -164,6 +164,7 @@ def test_one_service_never_affects_another() -> None:
         assert alone == beside
 
 
+@pytest.mark.fault("11")
 def test_duplicates_change_nothing() -> None:
     """Every record sent three times gives what it gives once, but for its offset."""
     log = Log()

@@ -290,6 +290,19 @@ async def test_batch_topics_are_not_called_stuck(rig: Rig) -> None:
     rig.consumer.verify_event_path(0.0, P0)
 
 
+async def test_sought_leader_does_not_end_a_worker(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition without a position, as after the loss of a broker, is no error:
+    Faust's detector asserts that there is one, and would end the worker."""
+
+    def unknown(now: float, tp: TP) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(rig.thread, "verify_event_path", unknown, raising=False)
+    rig.consumer.verify_event_path(0.0, AGENT)
+
+
 def short(place: str, method: str) -> str:
     """Return the name of a pin: last module, class and method."""
     return f"{place.rpartition('.')[2]}.{method}"
