@@ -21,6 +21,7 @@ from msgspec import Raw
 from detector.checks import all_sound, problem_of
 from detector.edgetime import epoch_ms
 from detector.events import Event
+from detector.groups.light import MEMBERS_MAX, RECORD_BYTES_MAX, read_sound
 from detector.jsonscan import is_too_deep, split_array
 from detector.reasons import Problem, Reason, problem_of_error
 from detector.records import Rejected
@@ -28,8 +29,6 @@ from detector.redact import redact_bytes
 
 __all__ = ["MEMBERS_MAX", "RECORD_BYTES_MAX", "Reason", "decode", "decode_edge"]
 
-RECORD_BYTES_MAX = 1_048_576
-MEMBERS_MAX = 10_000
 EDGE_TIMES = ("ts", "sent_at", "received_at")
 
 _BACKSLASH, _AT = b"\\@"  # as numbers: a search for one byte is quickest so
@@ -65,7 +64,8 @@ def decode(value: bytes | None) -> list[Result]:
     >>> decode(b'{"kind":"tick","service":"all"}')[0].field
     'ts'
     """
-    return _decode(value, _typed)
+    events = read_sound(value) if value else None
+    return [*events] if events is not None else _decode(value, _typed)
 
 
 def decode_edge(value: bytes | None) -> list[Result]:

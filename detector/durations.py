@@ -183,11 +183,23 @@ def histogram_of(event: Latency) -> Histogram | None:
 
 def single(duration_ms: float, count: float = 1.0) -> Histogram:
     """One duration, or ``count`` equal ones, as a histogram."""
-    index = ZERO
-    if duration_ms > 0:
-        place = math.ldexp(math.log2(duration_ms), SINGLE_SCALE)
-        index = math.ceil(place) - 1
-    return Histogram(SINGLE_SCALE, (), {index: count})
+    return Histogram(SINGLE_SCALE, (), {single_bucket(duration_ms): count})
+
+
+def singles(durations_ms: Iterable[float]) -> Histogram:
+    """Durations one by one as one histogram, buckets in the order of first sight."""
+    counts: dict[int, float] = {}
+    for duration_ms in durations_ms:
+        index = single_bucket(duration_ms)
+        counts[index] = counts.get(index, 0.0) + 1.0
+    return Histogram(SINGLE_SCALE, (), counts)
+
+
+def single_bucket(duration_ms: float) -> int:
+    """Index of the bucket that one duration falls into."""
+    if duration_ms <= 0:
+        return ZERO
+    return math.ceil(math.ldexp(math.log2(duration_ms), SINGLE_SCALE)) - 1
 
 
 def edge_id(edge_ms: float) -> float:

@@ -10,20 +10,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from detector.assess import add_evidence, prepare
-from detector.decode import decode
+from detector.closing import close_due
+from detector.decode import Result, decode
 from detector.episodes import conclude, obey, retire
 from detector.events import EVERY_SERVICE, Command, Deploy, Event, Telemetry, Tick
 from detector.evidence.rows import RateRatioRows
+from detector.groups.places import Finder
+from detector.groups.runs import apply_together, fresh_of
 from detector.identity import event_id
 from detector.intake import (
-    HOUR_MS,
     Intake,
     advance_watermark,
     take_deploy,
     take_telemetry,
 )
-from detector.looking import Caches, look_around
+from detector.looking import Caches
 from detector.reading import facts_of_all
 from detector.records import LogRecord, Output, Outputs, Rejected
 from detector.releases import Stage
@@ -83,6 +84,8 @@ class Partition:
         self.days_written: dict[ScopeKey, tuple[int, ...]] = {}
         self.ids_held = 0
         self.caches: Caches = {}
+        self.finders: dict[ScopeKey, Finder] = {}
+        self.in_groups = True
 
     def apply(self, records: Sequence[LogRecord]) -> Outputs:
         """Apply records in offset order; those below ``next_offset`` are dropped.
@@ -91,20 +94,32 @@ class Partition:
         change what is decided.
         """
         outputs = Outputs()
-        for record in records:
-            if record.offset < self.next_offset:
-                continue
-            self.arrival_ms = max(self.arrival_ms, record.timestamp_ms)
-            touched: dict[ScopeKey, None] = {}
-            for index, item in enumerate(decode(record.value)):
-                if isinstance(item, Rejected):
-                    self.counts[f"rejected.{item.reason}"] += 1
-                    self._return(item, record.offset, index, outputs)
-                else:
-                    self._take(item, record.offset, index, touched, outputs)
-            self.next_offset = record.offset + 1
-            self._close_due(touched, record.offset, outputs)
+        fresh = fresh_of(records, self.next_offset)
+        if self.in_groups:
+            apply_together(self, fresh, outputs)
+            return outputs
+        for record in fresh:
+            self.apply_one(record, outputs)
         return outputs
+
+    def apply_one(self, record: LogRecord, outputs: Outputs) -> None:
+        """Apply one record event by event."""
+        self.arrival_ms = max(self.arrival_ms, record.timestamp_ms)
+        self.apply_items(record, decode(record.value), outputs)
+
+    def apply_items(
+        self, record: LogRecord, items: Sequence[Result], outputs: Outputs
+    ) -> None:
+        """Apply what one record holds, the arrival clock being set."""
+        touched: dict[ScopeKey, None] = {}
+        for index, item in enumerate(items):
+            if isinstance(item, Rejected):
+                self.counts[f"rejected.{item.reason}"] += 1
+                self._return(item, record.offset, index, outputs)
+            else:
+                self.take(item, record.offset, index, touched, outputs)
+        self.next_offset = record.offset + 1
+        close_due(self, touched, record.offset, outputs)
 
     def wants_tick(self, now_ms: int) -> bool:
         """Whether something is open that only the passing of time can close."""
@@ -121,7 +136,7 @@ class Partition:
         letter = dead_letter(item, self.topic, self.number, offset, index)
         outputs.records.append(letter)
 
-    def _take(
+    def take(
         self,
         event: Event,
         offset: int,
@@ -129,6 +144,7 @@ class Partition:
         touched: dict[ScopeKey, None],
         outputs: Outputs,
     ) -> None:
+        """Apply one event; scopes whose windows it may make due become touched."""
         if isinstance(event, Tick):
             self._tick(event, touched)
             return
@@ -137,6 +153,7 @@ class Partition:
             return
         key = ScopeKey(event.service, event.environment)
         scope, inforce = self._scope(key)
+        self.finders.pop(key, None)
         if isinstance(event, Deploy):
             intake = take_deploy(scope, event, self.arrival_ms, inforce)
             self._conclude_ended(scope, offset, outputs)
@@ -186,6 +203,7 @@ class Partition:
         outputs: Outputs,
     ) -> None:
         self.counts[f"command.{event.name}"] += 1
+        self.finders.clear()
         if event.name == "ruleset":
             self._put_rules(event, offset, outputs)
             return
@@ -243,72 +261,30 @@ class Partition:
             self.caches.pop((*victim.key, name), None)
         self.ids_held -= _ids_of(victim)
         del self.scopes[victim.key]
+        self.finders.pop(victim.key, None)
         self.by_service[victim.service].remove(victim.key)
         self.gone.add(victim.key)
         self.dirty.discard(victim.key)
         self.counts["overflow.scopes"] += 1
 
-    def _close_due(
-        self, touched: Iterable[ScopeKey], offset: int, outputs: Outputs
-    ) -> None:
-        """Close every due window of the touched scopes, a round at a time.
-
-        A round takes the oldest due window of each scope, so that one kernel call
-        serves all of them; a scope's own windows still close in order.
-        """
-        due = [self.scopes[key] for key in touched if key in self.scopes]
-        moved = {s.key: self._limit_ms(s) for s in due}
-        due = [s for s in due if moved[s.key] > s.closed_until_ms]
-        looked: set[ScopeKey] = set()
-        pending = due
-        while pending:
-            pending = self._close_round(pending, moved, looked, offset, outputs)
-        unseen: list[tuple[Scope, int]] = []
-        for scope in due:
-            scope.closed_until_ms = max(scope.closed_until_ms, moved[scope.key])
-            scope.seen_bad.forget_before(scope.closed_until_ms // HOUR_MS)
-            self.dirty.add(scope.key)
-            if scope.key not in looked:
-                unseen.append((scope, scope.closed_until_ms))
-        self._conclude(unseen, offset, outputs)
-
-    def _close_round(
-        self,
-        pending: list[Scope],
-        limits: dict[ScopeKey, int],
-        looked: set[ScopeKey],
-        offset: int,
-        outputs: Outputs,
-    ) -> list[Scope]:
-        prepared = []
-        closed: list[tuple[Scope, int]] = []
-        for scope in pending:
-            ends = [end for end in scope.open if end <= limits[scope.key]]
-            if not ends:
-                continue
-            end_ms = min(ends)
-            window = scope.open.pop(end_ms)
-            self.ids_held -= len(window.ids)
-            inforce = self.rulebook.find(*scope.key)
-            found = prepare(scope, window, inforce, self.rows)
-            prepared += found.prepared
-            look_around(scope, window, found.aside, inforce, self.caches)
-            scope.closed_until_ms = max(scope.closed_until_ms, end_ms)
-            closed.append((scope, end_ms))
-        add_evidence(self.rows, prepared)
-        self.counts["windows_closed"] += len(closed)
-        looked.update(scope.key for scope, _ in closed)
-        self._conclude(closed, offset, outputs)
-        return [scope for scope, _ in closed]
-
-    def _limit_ms(self, scope: Scope) -> int:
+    def limit_ms(self, scope: Scope) -> int:
         """End of the last grid window whose grace is over for the slowest release."""
-        rule = self.rulebook.find(*scope.key).rule
-        wait_ms = rule.grace_ms + max(scope.holds_ms.values(), default=0)
-        over_ms = scope.watermark_ms - wait_ms
+        over_ms = scope.watermark_ms - self.wait_ms(scope)
         return over_ms // scope.width_ms * scope.width_ms
 
-    def _conclude(
+    def wait_ms(self, scope: Scope) -> int:
+        """How far the watermark must be past the end of a window to close it."""
+        grace_ms = self.rulebook.find(*scope.key).rule.grace_ms
+        return grace_ms + max(scope.holds_ms.values(), default=0)
+
+    def has_room(self, ids: int, scopes: int) -> bool:
+        """Whether nothing has to be forgotten for so much more."""
+        return (
+            self.ids_held + ids <= REMEMBERED_MAX
+            and len(self.scopes) + scopes <= SCOPES_MAX
+        )
+
+    def conclude_all(
         self, moments: list[tuple[Scope, int]], offset: int, outputs: Outputs
     ) -> None:
         """Judge every watch of the scopes as of the moment beside each scope."""

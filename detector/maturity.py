@@ -132,6 +132,26 @@ class Maturity(Struct):
         self._put(key, middle_ms, 0, event)
         return True
 
+    def keeps(self, *, named: bool) -> bool:
+        """Whether units are counted: only failures can change that."""
+        return named or self.is_slow or self.is_new
+
+    def note_units(self, key: Key, at_ms: int, count: int) -> None:
+        """Count single units that started in one bin, as `note` does one by one.
+
+        To be called only while `keeps`; ``at_ms`` is when the first of them started.
+        """
+        if self.since_ms < 0:
+            self.since_ms = at_ms
+        used = self.ways.setdefault(key[0], [])
+        if "request" not in used:
+            used.append("request")
+        number = at_ms // self.bin_ms
+        if key not in self.strips and len(self.strips) >= KEYS_MAX:
+            key = (key[0], FOLDED)
+        strip = self.strips.setdefault(key, AgeStrip(number))
+        strip.add_ones(number, 0, count)
+
     def forget(self) -> None:
         """Drop what is older than is kept; to be called once a bin."""
         kept_ms = KEPT_MS if self.is_slow else UNKNOWN_KEPT_MS

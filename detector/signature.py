@@ -8,6 +8,7 @@ hashes, names of lambdas, quoted values) is masked; what tells faults apart
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import blake2b
 
 from detector.events import Error
@@ -85,14 +86,23 @@ def signature_of(error: Error) -> str:
     >>> signature_of(boom)
     'KeyError | pay (cart.*.js) | run (app.js)'
     """
-    ready = (error.signature or "").strip()
+    frames = tuple(error.frames[:FRAMES_USED])
+    return _signature(error.signature, error.type, frames, error.message)
+
+
+@lru_cache(maxsize=1024)
+def _signature(
+    signature: str | None, word: str | None, top: tuple[str, ...], text: str | None
+) -> str:
+    """The same of its parts: a fault that comes in masses comes in the same words."""
+    ready = (signature or "").strip()
     if ready:
         return _fit(ready)
-    kind = (error.type or "").strip()
-    frames = [f for f in map(normalise_frame, error.frames[:FRAMES_USED]) if f]
+    kind = (word or "").strip()
+    frames = [f for f in map(normalise_frame, top) if f]
     if frames:
         return _fit(" | ".join([kind, *frames] if kind else frames))
-    message = mask_message(error.message or "")
+    message = mask_message(text or "")
     return _fit(": ".join(part for part in (kind, message) if part) or UNKNOWN)
 
 

@@ -166,7 +166,7 @@ def _partition_block(partition: Partition) -> bytes:
                 service: rules.to_canonical_json()
                 for service, rules in sorted(book.of_service.items())
             },
-            counts=dict(partition.counts),
+            counts=dict(sorted(partition.counts.items())),
         )
     )
 

@@ -16,6 +16,7 @@ from msgspec import Struct, field
 from detector.evidence.types import FloatArray
 
 _NUMBER = Packing("<f")
+_WHOLE_MAX = float(1 << 24)
 
 
 def row_of(width: int) -> Packing:
@@ -51,6 +52,17 @@ class Strip(Struct, array_like=True):
         place = self._place(number) + column * _NUMBER.size
         (old,) = _NUMBER.unpack_from(self.data, place)
         _NUMBER.pack_into(self.data, place, old + amount)
+
+    def add_ones(self, number: int, column: int, count: int) -> None:
+        """Add 1 ``count`` times: one by one, single precision stops at 2**24."""
+        place = self._place(number) + column * _NUMBER.size
+        (old,) = _NUMBER.unpack_from(self.data, place)
+        if old.is_integer():
+            total = min(old + count, max(old, _WHOLE_MAX))
+            _NUMBER.pack_into(self.data, place, total)
+            return
+        for _ in range(count):
+            self.add_at(number, column, 1.0)
 
     def rows(self, low: int, high: int) -> FloatArray:
         """Bins ``[low, high)``, all of them held, of shape (bins, width)."""

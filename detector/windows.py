@@ -184,12 +184,10 @@ def add_usage(
     """
     count = _count(event)
     failed = math.fsum(n for _, n in failures)
-    before = (cell.session_tally.bad, cell.user_tally.bad)
     cell.usage_lines += 1
     cell.seen_units += count
     cell.weighted_units += count / event.sample_rate
     cell.requests.units += count
-    _add_outcome(cell, event, failed)
     if event.sessions is not None:
         cell.sessions.units += event.sessions
         cell.sessions.usage_lines += 1
@@ -201,13 +199,9 @@ def add_usage(
     if event.session is not None:
         cell.session_ids.add(id64(event.session))
         cell.session_tally.usage_lines += 1
-        if failed:
-            _bad_unit(cell.session_tally, f"s{event.session}", release, seen, hour)
     if event.user is not None:
         cell.user_ids.add(id64(event.user))
         cell.user_tally.usage_lines += 1
-        if failed:
-            _bad_unit(cell.user_tally, f"u{event.user}", release, seen, hour)
     cell.usage_senders.add(sender_id(event.sender))
     if event.users is not None:
         cell.users.units += event.users
@@ -217,6 +211,26 @@ def add_usage(
         if raw is not None:
             cell.sketch = merge_sketches(cell.sketch, raw)
             cell.sketch_tally.usage_lines += 1
+    if failed:
+        add_failures(cell, event, release, seen, hour, failures)
+
+
+def add_failures(
+    cell: Cell,
+    event: Usage,
+    release: int,
+    seen: SeenBad,
+    hour: int,
+    failures: Sequence[tuple[int, float]],
+) -> None:
+    """Count the failed outcomes of a usage record that is counted otherwise."""
+    failed = math.fsum(n for _, n in failures)
+    before = (cell.session_tally.bad, cell.user_tally.bad)
+    _add_outcome(cell, event, failed)
+    if event.session is not None:
+        _bad_unit(cell.session_tally, f"s{event.session}", release, seen, hour)
+    if event.user is not None:
+        _bad_unit(cell.user_tally, f"u{event.user}", release, seen, hour)
     if event.trace_id is None:  # else its error event brings a better signature
         for number, times in failures:
             cell.signatures.setdefault(number, Hits()).take(
@@ -303,8 +317,6 @@ def _ended_well(event: Usage, count: float) -> float:
 
 def _add_outcome(cell: Cell, event: Usage, failed: float) -> None:
     """A failed outcome and an error event of one trace are one failed unit."""
-    if not failed:
-        return
     if event.trace_id is None:
         cell.outcome_failures += failed
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from functools import lru_cache
 from typing import Any, NoReturn, Protocol
@@ -301,12 +302,11 @@ class Lanes:
     def _count_misrouted(self, partition: int, records: list[LogRecord]) -> None:
         """Count records that another partitioner sent to the wrong partition."""
         partitions = self._log_partitions()
-        for record in records:
-            key = record.key
+        for key, count in Counter([record.key for record in records]).items():
             if key is None or key == EVERY_SERVICE_KEY:
                 continue
             if partition_of(key, partitions) != partition:
-                self.counters.misrouted += 1
+                self.counters.misrouted += count
 
 
 def next_slice(records: int, took_s: float) -> int:

@@ -8,10 +8,13 @@ at intake is mended here without touching either arm's counts; what cannot is sa
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from msgspec import Struct, field
+
+from detector.groups.ones import plus_ones
 
 OFF_MS = 20_000
 """A usage line further than this from its arrival is late, or its clock is off."""
@@ -29,6 +32,9 @@ CONSTANT_WITHIN_MS = 15_000
 HALF_LIFE_MS = 3_600_000
 """Shares of late and repeated lines are of about the last hour."""
 
+FADE_MS = 1_000
+"""They fade in steps: for each line anew it would cost more than all counting."""
+
 HOLD_MAX_MS = 60_000
 HOLD_QUANTILE = 0.9
 LATE_SHARE_MAX = 0.1
@@ -39,6 +45,9 @@ SENDER_FORGOTTEN_MS = 3_600_000
 
 SILENT_SHARE = 0.25
 SILENT_LOG_CHANCE = math.log(1e-4)
+
+LATE, KNOWN, OFF = 1, 2, 4
+"""What became of a usage line; 0 if nothing is remarkable."""
 
 Clock = Literal["right", "constant", "erratic"]
 
@@ -104,19 +113,47 @@ def note_line(
     duplicate: bool,
 ) -> None:
     """Count a usage line and what became of it; ``event_end_ms`` is as sent."""
-    if arrival_ms > health.faded_ms:
-        if health.faded_ms >= 0:
-            kept = 0.5 ** ((arrival_ms - health.faded_ms) / HALF_LIFE_MS)
-            health.lines *= kept
-            health.late *= kept
-            health.duplicates *= kept
-            health.moved *= kept
-        health.faded_ms = arrival_ms
-    health.lines += 1.0
-    health.late += late
-    health.duplicates += duplicate
     off = abs(arrival_ms - event_end_ms) > OFF_MS
-    health.moved += off and not late and not duplicate
+    fate = LATE * late + KNOWN * duplicate + OFF * off
+    note_lines(health, (arrival_ms,), (fate,))
+
+
+def note_lines(
+    health: Health, arrivals_ms: Sequence[int], fates: Sequence[int]
+) -> None:
+    """Count usage lines in the order of their arrival, and what became of each.
+
+    That is a sum of `LATE`, `KNOWN` and `OFF`, further than `OFF_MS` from arrival.
+    """
+    begin, end = 0, len(arrivals_ms)
+    while begin < end:
+        _fade(health, arrivals_ms[begin])
+        upto = bisect_left(arrivals_ms, health.faded_ms + FADE_MS, begin + 1)
+        part = fates[begin:upto]
+        health.lines = plus_ones(health.lines, len(part))
+        for fate in set(part) - {0}:
+            count = part.count(fate)
+            if fate & LATE:
+                health.late = plus_ones(health.late, count)
+            if fate & KNOWN:
+                health.duplicates = plus_ones(health.duplicates, count)
+            if fate == OFF:
+                health.moved = plus_ones(health.moved, count)
+        begin = upto
+
+
+def _fade(health: Health, now_ms: int) -> None:
+    """Make old lines count less, if it is time to."""
+    passed_ms = now_ms - health.faded_ms
+    if passed_ms < FADE_MS:
+        return
+    if health.faded_ms >= 0:
+        kept = 0.5 ** (passed_ms / HALF_LIFE_MS)
+        health.lines *= kept
+        health.late *= kept
+        health.duplicates *= kept
+        health.moved *= kept
+    health.faded_ms = now_ms
 
 
 def shift_of(health: Health) -> ClockShift:

@@ -1,0 +1,83 @@
+"""Rows of columns with where and when each of them counts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detector.events import Error, Usage
+from detector.evidence.types import BoolArray, IntArray
+from detector.groups.columns import Columns
+from detector.groups.light import full
+from detector.groups.places import Place
+from detector.windows import COUNTED_SEVERITIES
+
+
+class Rows:
+    """Rows of columns with where and when they count.
+
+    Parameters
+    ----------
+    columns : Columns
+    scope : array of shape (shapes,)
+        Number of the scope of each shape.
+
+    Attributes
+    ----------
+    places : list of Place or None
+        By shape; to be filled, None only where no row is counted.
+    end, late : arrays of shape (rows,)
+        End of each event on our clock, and whether its window is closed.
+    """
+
+    def __init__(self, columns: Columns, scope: IntArray) -> None:
+        self.columns = columns
+        self.places: list[Place | None] = [None] * len(columns.shapes)
+        self.scope = scope
+        self.end: IntArray = columns.ts.copy()
+        self.late: BoolArray = np.zeros(len(columns.ts), dtype=np.bool_)
+        self.usage: BoolArray = np.array([s.is_usage for s in columns.shapes], np.bool_)
+        self.ripens: BoolArray = np.array(
+            [s.is_usage or s.word in COUNTED_SEVERITIES for s in columns.shapes]
+        )
+        self._whole: dict[int, Usage | Error] = {}
+        texts = (columns.ids, columns.traces)
+        named = [_there(column) for column in texts if column is not None]
+        self.named: BoolArray | None = np.logical_or.reduce(named) if named else None
+
+    @property
+    def has_people(self) -> bool:
+        """Whether some row says who was served or how long it took."""
+        own = self.columns
+        columns = (own.sessions, own.users, own.durations)
+        return any(column is not None for column in columns)
+
+    def place(self, row: int) -> Place:
+        """The place of a row that has one."""
+        found = self.places[int(self.columns.shape[row])]
+        assert found is not None
+        return found
+
+    def event(self, row: int) -> Usage | Error:
+        """The event of a row, as the long way takes it."""
+        found = self._whole.get(row)
+        if found is None:
+            columns = self.columns
+            shape = columns.shapes[int(columns.shape[row])]
+            found = self._whole[row] = full(columns.event(row), shape)
+        return found
+
+    def width_ms(self, rows: IntArray) -> IntArray:
+        """Width of the window of each row."""
+        width = np.array([1 if p is None else p.scope.width_ms for p in self.places])
+        found: IntArray = width[self.columns.shape[rows]]
+        return found
+
+    def grid_ms(self, rows: IntArray) -> IntArray:
+        """End of the window of each row."""
+        width = self.width_ms(rows)
+        grid: IntArray = ((self.end[rows] - 1) // width + 1) * width
+        return grid
+
+
+def _there(column: list[str | None]) -> BoolArray:
+    return np.array([text is not None for text in column])
