@@ -104,6 +104,7 @@ class Scene:
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.sent_beside = 0
+        self.sent_bombs = 0
         self.is_supervised = False
         self.restarts: list[int] = []
         self.stack = ExitStack()

@@ -92,7 +92,7 @@ LIVE = Plan(
 )
 """In real time: workers tick, and two seconds are a window."""
 
-LONG = replace(SLOW, windows=100_000)
+LONG = replace(SLOW, pace_s=0.12, windows=100_000)
 """Goes on until the row has done what it does."""
 
 ROWS: dict[str, Row] = {
@@ -198,8 +198,9 @@ ROWS: dict[str, Row] = {
         after=rows_input.no_letters_after,
     ),
     "15": Row(
-        what="900 kB in a message; bombs of gzip, zstd, lz4, snappy",
+        what="900 kB in a message; bombs of gzip, zstd, lz4, snappy (times: topics)",
         act=rows_input.bombs,
+        counts=(1, 2),
         runs=5,
         plan=LONG,
         after=rows_input.bombs_after,
@@ -207,7 +208,7 @@ ROWS: dict[str, Row] = {
     "16": Row(
         what="made-up releases, scraped meanwhile; also row 17 (times: releases)",
         act=rows_input.flood,
-        counts=(50_000, 1_000_000),
+        counts=(30_000, 1_000_000),
         plan=replace(SLOW, windows=130),
         after=rows_input.flood_after,
     ),
