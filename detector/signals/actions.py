@@ -46,6 +46,10 @@ UNIT = "request"
 SEGMENT_EXTRA = 0.75
 """How much further beyond the margin one of many segments must be."""
 
+LATER_STEP_MS = 3_600_000
+"""Time since a later step of a ramp below which nothing is said: it mixes the young
+sessions of the users it brought with grown ones, whose slow rise looks like a lack."""
+
 PAST_MS = 2 * 3_600_000
 """What the control did before the deploy is told by so much of it."""
 
@@ -125,6 +129,9 @@ def _look_at(
     past: PlanPast,
 ) -> list[Finding]:
     since_ms = last_change(sight.release, sight.now_ms)
+    is_later = since_ms > sight.release.started_ms and sight.watch.episode is None
+    if is_later and sight.now_ms - since_ms < LATER_STEP_MS:
+        return []
     split = split_since(sight, since_ms, beside)
     if not split.told.any():
         return []
