@@ -32,9 +32,12 @@ SHARE_MIN = 0.03
 """Share of the release's failed units that a new signature must have."""
 
 LACK_SHARE_MAX = 0.3
-ADDS_SD = 2.0
+ADDS_SD = 3.0
 """Where old signatures lack that share of what the new ones have, the total must be
 up by so many standard deviations. Larger: fewer renames act, new failures later."""
+
+ALIKE_MIN = 0.7
+"""Resemblance of two names from which the one may be the other's new name."""
 
 ADDED_MIN = 0.6
 """Share of a new signature that no vanished one may account for."""
@@ -89,8 +92,10 @@ def _new(sight: Sight, census: Census) -> list[Finding]:
         np.full(size, census.exposure_old),
         usual_rate=usual,
     )
+    near = _likeness(catalogue, census)
+    lacking = census.expected > census.own
     added = added_hits(
-        census.own, census.expected, census.fresh, _likeness(catalogue, census)
+        census.own, census.expected, census.fresh, near * lacking[:, None]
     )
     total = float(census.own.sum())
     adds = _adds_up(census)
@@ -103,7 +108,8 @@ def _new(sight: Sight, census: Census) -> list[Finding]:
         if hits < HITS_MIN or hits < SHARE_MIN * total or nats <= 0:
             continue
         least = max(HITS_MIN, ADDED_MIN * hits)
-        holds = adds and nats >= LOG_E_MIN and float(added[i]) >= least
+        holds = nats >= LOG_E_MIN and float(added[i]) >= least
+        holds = holds and adds and _adds_to_its_like(census, near, i)
         lasts = _lasts(sight, census.numbers[i])
         counts = (
             census.exposure_own,
@@ -129,13 +135,27 @@ def _adds_up(census: Census) -> bool:
     return float(census.own.sum()) - expected >= ADDS_SD * sqrt(expected)
 
 
+def _adds_to_its_like(census: Census, near: FloatArray, new: int) -> bool:
+    """Whether a new name and the known one that it resembles are more than that was.
+
+    By chance few hits of an old name do not show that others are called anew.
+    """
+    old = int(np.argmax(near[:, new]))
+    if near[old, new] < ALIKE_MIN:
+        return True
+    same = census.fresh & (near[old] >= ALIKE_MIN)
+    own = float(census.own[old] + census.own[same].sum())
+    expected = float(census.expected[old] + census.expected[same].sum())
+    return own - expected >= ADDS_SD * sqrt(max(1.0, expected))
+
+
 def _likeness(catalogue: Catalogue, census: Census) -> FloatArray:
-    """Resemblance of every name that is due to every new one, 0 elsewhere."""
+    """Resemblance of every known name, in rows, to every new one, 0 elsewhere."""
     size = len(census.numbers)
     near = np.zeros((size, size))
     for new in np.flatnonzero(census.fresh).tolist():
         name = catalogue.name(census.numbers[new])
-        for old in np.flatnonzero(census.expected > census.own).tolist():
+        for old in np.flatnonzero(~census.fresh).tolist():
             other = catalogue.name(census.numbers[old])
             near[old, new] = SequenceMatcher(None, other, name, False).ratio()
     return near

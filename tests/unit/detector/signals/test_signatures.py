@@ -9,7 +9,13 @@ from __future__ import annotations
 import pytest
 
 from detector.catalogue import aside_counts
-from tests.unit.detector.signals.failing_shop import NEW, WIDTH_MS, Fault, Shop
+from tests.unit.detector.signals.failing_shop import (
+    NEW,
+    USUAL,
+    WIDTH_MS,
+    Fault,
+    Shop,
+)
 
 NEW_FAULT = Fault("UnhandledRejection in flags", share=0.004)
 SCANNER = Fault("404 at /wp-login.php", pace=3.0, events=6.0, strata=(2,))
@@ -39,6 +45,20 @@ def test_fault_beside_rename_fires() -> None:
     fault = NEW_FAULT._replace(share=0.02)
     fired = Shop(3, renamed=True, faults=(fault,)).run(120)
     assert {f.detail for f in fired} == {fault.name}
+
+
+def test_name_alike_fires_with_total() -> None:
+    """A fault named like a known failure is new where both together are more."""
+    known = next(iter(USUAL))
+    fault = NEW_FAULT._replace(name=f"{known} v2", share=0.01)
+    assert {f.detail for f in Shop(4, faults=(fault,)).run(120)} == {fault.name}
+
+
+def test_name_alike_is_no_news() -> None:
+    """A few hits that look like a known failure's new name add nothing to it."""
+    known = max(USUAL, key=lambda name: USUAL[name])
+    fault = NEW_FAULT._replace(name=f"{known} v2", share=0.001)
+    assert Shop(4, faults=(fault,)).run(120) == []
 
 
 def test_known_failures_never_fire() -> None:
