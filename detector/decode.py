@@ -3,11 +3,11 @@
 Every record gives at least one result, in the order of the array's members:
 an ``Event``, or a ``Rejected`` with reason, path and redacted original.
 
-Known and meant: a key that occurs twice counts with its last value, the first
-``kind`` decides the structure (refusing them would cost a second parse, and
-every reader of the log decodes with this module); fields that are not known
-are skipped, so version N reads what N + 1 writes; NUL inside skipped fields is
-not looked for.
+Known and meant: a key that occurs twice counts with its last value (of a single
+event an unsound earlier one is not even looked at), the first ``kind`` decides the
+structure (refusing them would cost a second parse, and every reader of the log
+decodes with this module); fields that are not known are skipped, so version N reads
+what N + 1 writes; NUL inside skipped fields is not looked for.
 """
 
 from __future__ import annotations
