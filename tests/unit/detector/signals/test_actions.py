@@ -141,6 +141,14 @@ def test_young_split_is_not_judged() -> None:
     assert [last_change(release, now) for now in (5, 10, 95)] == [5, 10, 70]
 
 
+@pytest.mark.parametrize(("minutes", "is_judged"), [(80, False), (95, True)])
+def test_later_step_waits_an_hour(minutes: int, is_judged: bool) -> None:
+    """After a later step of the ramp nothing is said for an hour."""
+    sight = world(busy(0.5), minutes=minutes)
+    sight.release.ramp.append((START_MS + 30 * MINUTE_MS, 0.5))
+    assert bool(seen(sight)) is is_judged
+
+
 def test_untold_sessions_say_nothing() -> None:
     """Where lines do not tell sessions there is nothing to divide by."""
 
