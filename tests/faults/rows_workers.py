@@ -11,6 +11,9 @@ from tests.faults.worker import POINTS
 from tests.integration.detecting import pause
 from tests.integration.support import until
 
+BETWEEN = (20, 80)
+"""Windows between two faults: at least, and less than."""
+
 STORM_STEP_S = 2
 WORKERS_MAX = 4
 
@@ -18,13 +21,11 @@ WORKERS_MAX = 4
 def kill_worker(scene: Scene, kills: int) -> None:
     """Row 1: kill -9 at seeded points, a successor each time."""
     chance = seeded(scene.plan.seed, "kills")
-    windows = scene.plan.windows
-    span = windows - 2 * (windows // 10)
-    points = sorted(windows // 10 + chance.randrange(span) for _ in range(kills))
     scene.start("w0")
     scene.ready("w0")
-    for number, point in enumerate(points):
-        scene.at_window(point)
+    for number in range(kills):
+        scene.at_window(scene.traffic.window + chance.randrange(*BETWEEN))
+        pause(chance.random() * scene.plan.pace_s)
         scene.hit(f"w{number}", signal.SIGKILL)
         heir = f"w{number + 1}"
         scene.start(heir)
@@ -36,9 +37,8 @@ def stop_worker(scene: Scene, stops: int) -> None:
     """Row 2: SIGTERM under load; exit 0 in time, nothing read again."""
     scene.start("w0")
     scene.ready("w0")
-    step = scene.plan.windows // (stops + 2)
     for number in range(stops):
-        scene.at_window(step * (number + 1))
+        scene.at_window(scene.traffic.window + BETWEEN[0])
         name, heir = f"w{number}", f"w{number + 1}"
         scene.hit(name, signal.SIGTERM)
         code = scene.gone(name)
@@ -102,10 +102,9 @@ def zombie(scene: Scene, times: int) -> None:
     """Row 7: a worker stopped beyond its session wakes up behind its heir."""
     scene.start("w0")
     scene.ready("w0")
-    step = scene.plan.windows // (times + 2)
     for number in range(times):
         name, heir = f"w{number}", f"w{number + 1}"
-        scene.at_window(step * (number + 1))
+        scene.at_window(scene.traffic.window + BETWEEN[0])
         scene.hit(name, signal.SIGSTOP)
         scene.start(heir)
         scene.ready(heir)

@@ -101,21 +101,21 @@ ROWS: dict[str, Row] = {
         act=rows_workers.kill_worker,
         counts=(3, 10),
         runs=10,
-        plan=replace(SLOW, windows=400, parts=4),
+        plan=LONG,
     ),
     "1i": Row(
         what="the same through the ingress topics",
         act=rows_workers.kill_worker,
         counts=(3, 10),
         runs=3,
-        plan=replace(SLOW, windows=400, ingress=True),
+        plan=replace(LONG, ingress=True),
     ),
     "2": Row(
         what="SIGTERM under load",
         act=rows_workers.stop_worker,
         counts=(2, 10),
         runs=5,
-        plan=replace(SLOW, windows=400),
+        plan=LONG,
     ),
     "3": Row(
         what="kill -9 between state, recommendation and mark",
@@ -216,6 +216,6 @@ ROWS: dict[str, Row] = {
         what="load (times: minutes)",
         act=rows_input.soak,
         counts=(1, 30),
-        plan=replace(LIVE, parts=20),
+        plan=replace(LIVE, parts=4),
     ),
 }
