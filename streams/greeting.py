@@ -282,7 +282,8 @@ def _tls_words(server: str, connection: Connection, error: ssl.SSLError) -> str:
             f"{server} wants a client certificate it trusts and does not accept ours "
             f"({found}; {reason}): check {PREFIX}CERT_FILE and {PREFIX}KEY_FILE"
         )
-    if reason in NO_TLS:
+    # Closed at once, it is a matter of moments how the library words it.
+    if reason in NO_TLS or isinstance(error, ssl.SSLZeroReturnError):
         right = "SASL_PLAINTEXT" if connection.security.is_sasl else "PLAINTEXT"
         return (
             f"{server} does not speak TLS: set {PREFIX}SECURITY={right}, or give the "
