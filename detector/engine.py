@@ -262,7 +262,10 @@ class Partition:
         self.ids_held -= _ids_of(victim)
         del self.scopes[victim.key]
         self.finders.pop(victim.key, None)
-        self.by_service[victim.service].remove(victim.key)
+        known = self.by_service[victim.service]
+        known.remove(victim.key)
+        if not known:
+            del self.by_service[victim.service]
         self.gone.add(victim.key)
         self.dirty.discard(victim.key)
         self.counts["overflow.scopes"] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from detector import newcomers
 from detector.arrival import grid_end_ms, skew_ms, wider_ms
 from detector.changes import (
     count_apart,
@@ -90,7 +91,7 @@ def take_telemetry(
     """Count a telemetry event, or say why it is not counted."""
     rule = inforce.rule
     sent_end_ms = event.end_ms + skew_ms(event, arrival_ms)
-    release = scope.registry.admit(event.release, min(sent_end_ms, arrival_ms))
+    release = newcomers.admit(scope, event.release, min(sent_end_ms, arrival_ms))
     health = scope.health.get(release.number)
     if health is None:
         health = scope.health[release.number] = Health()
@@ -206,7 +207,7 @@ def take_deploy(
         scope.future += 1
         return Intake.FUTURE
     note_stream(scope, "deploys", event.end_ms)
-    scope.registry.on_deploy(event)
+    newcomers.deploy(scope, event)
     scope.named_slow = any(
         inforce.rule.slow_delay_h(scope.service, known.strategy)
         for known in scope.registry.releases.values()

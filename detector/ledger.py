@@ -126,6 +126,15 @@ class Ledger(Struct):
         for day in [d for d in self.pages if d < oldest]:
             del self.pages[day]
 
+    def fold_release(self, release: int) -> None:
+        """Add a release that is let go to nobody's counts; days before stay."""
+        today = self.pages.get(self.newest_ms // DAY_MS, {})
+        for page in (today, self.fine):
+            for key in [k for k in page if k[0] == release]:
+                gone = page.pop(key)
+                kept = _strip(page, (FOLDED, key[1]), gone.first)
+                kept.absorb(gone)
+
     def table(self, start_ms: int, end_ms: int, *, coarse: bool = True) -> Table:
         """Bins that end in ``(start_ms, end_ms]``, every key with a line in them."""
         coarse = coarse or self.fine_ms == self.coarse_ms

@@ -170,6 +170,12 @@ class Maturity(Struct):
         for release in [r for r in self.ways if r not in kept]:
             del self.ways[release]
 
+    def forget_release(self, release: int) -> None:
+        """Drop a release that is let go."""
+        if self.ways.pop(release, None) is not None:
+            for key in [k for k in self.strips if k[0] == release]:
+                del self.strips[key]
+
     def set_width(self, width_ms: int) -> None:
         """Make a bin at least as wide as a window, starting anew if it must grow."""
         needed = width_ms * -(-BIN_MS // width_ms)

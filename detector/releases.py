@@ -8,6 +8,7 @@ releases that were live before the deploy and are not recommended against.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from msgspec import Struct, field
@@ -17,6 +18,13 @@ from detector.events import Deploy
 RELEASES_MAX = 64
 """Release names remembered per service and environment; beyond it the one with
 the least traffic that no deploy named makes room, else the one silent longest."""
+
+UNPROVEN_MAX = 4
+"""Of these, names that no deploy told and that brought next to no usage: what a
+scanner or a broken build makes up must not cost a service the memory of 64."""
+
+PROVEN_MIN_UNITS = 20.0
+"""Usage from which on a name is more than somebody's invention."""
 
 OTHER_RELEASE = "other"
 INFER_MIN_UNITS = 100.0
@@ -90,15 +98,26 @@ class Registry(Struct):
     next_number: int = 1
     evicted: int = 0
     names_of: dict[int, str] = field(default_factory=dict)
+    last_evicted: int = 0
 
     def admit(self, name: str, now_ms: int) -> Release:
-        """The release of that name; a new one may push out the least used."""
+        """The release of that name; a new one may push out the least used.
+
+        ``evicted`` then counts one more, ``last_evicted`` is whose number it was.
+        """
         found = self.releases.get(name)
         if found is not None:
             return found
-        if len(self.releases) >= RELEASES_MAX and not self._evict():
+        if not self._has_room():
             return self.releases.get(OTHER_RELEASE) or self._add(OTHER_RELEASE, now_ms)
         return self._add(name, now_ms)
+
+    def _has_room(self) -> bool:
+        """Whether a new name may stay, after making room where that can be."""
+        unproven = [r for r in self.releases.values() if _is_unproven(r)]
+        if len(unproven) >= UNPROVEN_MAX and self._evict(unproven):
+            return True
+        return len(self.releases) < RELEASES_MAX or self._evict(self.releases.values())
 
     def candidates(self) -> list[Release]:
         """Releases under judgement, oldest deploy first."""
@@ -278,12 +297,10 @@ class Registry(Struct):
         self.names_of[release.number] = name
         return release
 
-    def _evict(self) -> bool:
+    def _evict(self, known: Iterable[Release]) -> bool:
         needed = {r.predecessor for r in self.candidates()}
         idle = [
-            r
-            for r in self.releases.values()
-            if r.stage is not Stage.CANDIDATE and r.name not in needed
+            r for r in known if r.stage is not Stage.CANDIDATE and r.name not in needed
         ]
         if not idle:
             return False
@@ -291,7 +308,18 @@ class Registry(Struct):
         del self.releases[victim.name]
         del self.names_of[victim.number]
         self.evicted += 1
+        self.last_evicted = victim.number
         return True
+
+
+def _is_unproven(release: Release) -> bool:
+    """Whether nothing but a few records speaks for a release."""
+    return (
+        release.units < PROVEN_MIN_UNITS
+        and release.stage is Stage.BASELINE
+        and not release.has_deploy
+        and release.name != OTHER_RELEASE
+    )
 
 
 def _is_before(older: Release, release: Release) -> bool:

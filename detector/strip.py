@@ -64,6 +64,12 @@ class Strip(Struct, array_like=True):
         for _ in range(count):
             self.add_at(number, column, 1.0)
 
+    def absorb(self, other: Strip) -> None:
+        """Add all rows of another strip of the same width."""
+        for number in range(other.first, other.end):
+            place = (number - other.first) * self.ROW.size
+            self.add(number, other.ROW.unpack_from(other.data, place))
+
     def rows(self, low: int, high: int) -> FloatArray:
         """Bins ``[low, high)``, all of them held, of shape (bins, width)."""
         width = self.ROW.size // _NUMBER.size

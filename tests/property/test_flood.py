@@ -2,7 +2,8 @@
 
 A scanner, a broken build or a test environment can send any number of release and
 service names. What they may cost is bounded by design: 64 releases per service,
-20,000 services per partition, 10 releases per service in labels.
+4 of them without real usage, 20,000 services per partition, 10 releases per service
+in labels.
 """
 
 from __future__ import annotations

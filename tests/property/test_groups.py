@@ -272,3 +272,29 @@ def test_full_memories_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         records = Traffic(seed, 600).records
         alone = applied(records, QUICK, 1_000_000, in_groups=False)
         assert applied(records, QUICK, 300, in_groups=True) == alone
+
+
+def test_made_up_names_are_the_same() -> None:
+    """Names that come and go between real events fold into the same bytes."""
+    rng = random.Random(16)
+    for seed in range(4):
+        records = Traffic(seed, 600).records
+        mixed = []
+        for record in records:
+            mixed.append(record)
+            for number in rng.sample(range(1000), 3):
+                event = {
+                    "kind": "usage" if number % 2 else "error",
+                    "ts": record.timestamp_ms - 1000,
+                    "service": "shop",
+                    "release": f"9.{number}",
+                    "duration_ms": 5.0,
+                }
+                if number % 2 == 0:
+                    del event["duration_ms"]
+                    event["type"] = "Scan"
+                value = msgspec.json.encode(event)
+                mixed.append(LogRecord(0, record.timestamp_ms, None, value))
+        mixed = [r._replace(offset=i) for i, r in enumerate(mixed)]
+        alone = applied(mixed, QUICK, 1_000_000, in_groups=False)
+        assert applied(mixed, QUICK, 300, in_groups=True) == alone

@@ -9,7 +9,7 @@ import pytest
 from detector import engine
 from detector.engine import Partition
 from detector.records import LogRecord
-from detector.releases import RELEASES_MAX
+from detector.releases import RELEASES_MAX, UNPROVEN_MAX
 from tests.unit.detector.traffic import (
     QUICK,
     Log,
@@ -226,10 +226,25 @@ def test_scanner_leaves_no_memory() -> None:
     partition = Partition(0, QUICK)
     feed(partition, log)
     (scope,) = partition.scopes.values()
-    assert len(scope.registry.releases) == RELEASES_MAX
-    assert len(scope.error_rates) <= 2 * RELEASES_MAX
+    assert len(scope.registry.releases) == 2 + UNPROVEN_MAX
+    assert len(scope.error_rates) <= 3 + UNPROVEN_MAX
     entries = scope.catalogue.entries.values()
     assert all(len(entry.counts) <= 2 * RELEASES_MAX for entry in entries)
+
+
+def test_names_within_a_window_fold() -> None:
+    """A thousand names in one window keep a few cells, and every unit counts."""
+    log = Log().windows(range(3), {"1": (800, 8)})
+    names = [usage(3, f"x{i}", 1) for i in range(1000)]
+    for low in range(0, 1000, 100):
+        log.add(at(4), *names[low : low + 100])
+    partition = Partition(0, QUICK)
+    feed(partition, log)
+    (scope,) = partition.scopes.values()
+    (window,) = [w for w in scope.open.values() if w.end_ms == at(4)]
+    assert len(window.cells) == 1 + UNPROVEN_MAX
+    assert sum(cell.requests.units for cell in window.cells.values()) == 1000
+    assert len(scope.health) == len(scope.registry.releases) == 1 + UNPROVEN_MAX
 
 
 def test_overflow_is_never_judged() -> None:

@@ -9,7 +9,9 @@ import pytest
 from detector.events import Deploy
 from detector.releases import (
     INFER_MIN_BASELINE_MS,
+    PROVEN_MIN_UNITS,
     RELEASES_MAX,
+    UNPROVEN_MAX,
     Registry,
     Release,
     Stage,
@@ -195,9 +197,18 @@ def test_thousand_names_push_nobody_out(registry: Registry) -> None:
     """A scanner's names evict each other, never baseline or candidate."""
     for index in range(1000):
         live(registry, f"999.{index}", HOUR_MS + index, units=1)
-    assert len(registry.releases) == RELEASES_MAX
+    assert len(registry.releases) == 2 + UNPROVEN_MAX
     assert {"1", "2"} <= set(registry.releases)
     assert set(registry.names_of.values()) == set(registry.releases)
+    assert registry.evicted == 1000 - UNPROVEN_MAX
+
+
+def test_used_releases_fill_the_table(registry: Registry) -> None:
+    """Names with real usage stay beside each other up to the limit."""
+    for index in range(1000):
+        live(registry, f"7.{index}", HOUR_MS + index, units=PROVEN_MIN_UNITS)
+    assert len(registry.releases) == RELEASES_MAX
+    assert {"1", "2"} <= set(registry.releases)
     assert registry.evicted == 1000 + 2 - RELEASES_MAX
 
 
