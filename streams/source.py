@@ -5,9 +5,8 @@ is what limits Faust, not decoding. Here the records of BATCH topics go from the
 fetch straight to a handler, all other topics take Faust's usual way. Group,
 rebalances and commits stay Faust's.
 
-Every private name of Faust that this project overrides or calls stands in this
-module and in ``PINNED``; a test compares them with the installed release, so that
-an upgrade fails loudly instead of losing records quietly.
+Every private name of Faust that this project overrides or calls is used in this
+module and stands in :mod:`streams.pins`, so that an upgrade fails loudly.
 
 Why seeks are guarded: Faust seeks from two places, at the end of a rebalance and
 when it finds the flow stopped. A fetch that is in flight while somebody seeks
@@ -39,37 +38,6 @@ logger = logging.getLogger(__name__)
 
 IDLE_S = 0.05
 """Pause before looking again while no partition can be fetched."""
-
-PINNED: tuple[tuple[str, str], ...] = (
-    ("faust.transport.consumer:Consumer", "getmany"),
-    ("faust.transport.consumer:Consumer", "_wait_next_records"),
-    ("faust.transport.consumer:Consumer", "_drain_messages"),
-    ("faust.transport.consumer:Consumer", "perform_seek"),
-    ("faust.transport.consumer:Consumer", "_new_offset"),
-    ("faust.transport.consumer:Consumer", "_filter_tps_with_pending_acks"),
-    ("faust.transport.consumer:Consumer", "_should_commit"),
-    ("faust.transport.consumer:Consumer", "_commit_offsets"),
-    ("faust.transport.consumer:Consumer", "on_partitions_revoked"),
-    ("faust.transport.consumer:Consumer", "on_partitions_assigned"),
-    ("faust.transport.consumer:Consumer", "wait_empty"),
-    ("faust.transport.consumer:ThreadDelegateConsumer", "_getmany"),
-    ("faust.transport.consumer:ThreadDelegateConsumer", "seek_to_committed"),
-    ("faust.transport.drivers.aiokafka:Consumer", "verify_event_path"),
-    ("faust.transport.drivers.aiokafka:Consumer", "_new_topicpartition"),
-    ("faust.transport.drivers.aiokafka:Consumer", "_to_message"),
-    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread", "_fetch_records"),
-    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread", "_seek_wait"),
-    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread", "_ensure_consumer"),
-    ("faust.transport.drivers.aiokafka:AIOKafkaConsumerThread", "_commit"),
-    ("faust.app.base:App", "_new_transport"),
-    ("faust.app.base:App", "_stop_consumer"),
-    ("faust.app.base:App", "_create_directories"),
-    ("faust.app.base:App", "_on_partitions_revoked"),
-    ("faust.app.base:App", "_on_partitions_assigned"),
-    ("faust.tables.recovery:Recovery", "_resume_streams"),
-    ("faust.streams:Stream", "take_events"),
-)
-"""Private or fragile methods this project stands on, as (module:class, method)."""
 
 
 class BatchHandler(Protocol):

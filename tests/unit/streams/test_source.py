@@ -1,12 +1,8 @@
-"""The batch source: races of fetch and seek, commits, and the pinned privates."""
+"""The batch source: races of fetch and seek, commits."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import importlib
-import inspect
-import textwrap
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -16,41 +12,10 @@ from detector.records import LogRecord
 from streams.halt import Exit
 from streams.lane import Lane
 from streams.ports import Bounds
-from streams.source import PINNED, BatchConsumer, BatchTransport
+from streams.source import BatchConsumer, BatchTransport
 from tests.unit.streams.rig import LOG, USAGE, Halted, MemoryBus, Rig
 
 P0, P1, AGENT = TP(LOG, 0), TP(LOG, 1), TP(USAGE, 0)
-
-PINS: dict[str, str] = {
-    "consumer:Consumer.getmany": "e486c434b792",
-    "consumer:Consumer._wait_next_records": "ba40cd367132",
-    "consumer:Consumer._drain_messages": "8f35dd7a1114",
-    "consumer:Consumer.perform_seek": "2b4ceebd23de",
-    "consumer:Consumer._new_offset": "2b29afe4dd9a",
-    "consumer:Consumer._filter_tps_with_pending_acks": "cccdca32d241",
-    "consumer:Consumer._should_commit": "91d8eb1ef6bf",
-    "consumer:Consumer._commit_offsets": "86b3e9b0aec7",
-    "consumer:Consumer.on_partitions_revoked": "652177e770ee",
-    "consumer:Consumer.on_partitions_assigned": "c07feb1175f7",
-    "consumer:Consumer.wait_empty": "53195dca246c",
-    "consumer:ThreadDelegateConsumer._getmany": "8dbffeccb0e3",
-    "consumer:ThreadDelegateConsumer.seek_to_committed": "6c17ae1d4f33",
-    "aiokafka:Consumer.verify_event_path": "883ce70ac0a6",
-    "aiokafka:Consumer._new_topicpartition": "5618db9d6377",
-    "aiokafka:Consumer._to_message": "a2a5aefda42d",
-    "aiokafka:AIOKafkaConsumerThread._fetch_records": "9e7369fc572d",
-    "aiokafka:AIOKafkaConsumerThread._seek_wait": "98f8aa716db2",
-    "aiokafka:AIOKafkaConsumerThread._ensure_consumer": "a2c77687801c",
-    "aiokafka:AIOKafkaConsumerThread._commit": "78c931ecfa8d",
-    "base:App._new_transport": "11beddacb9fe",
-    "base:App._stop_consumer": "96573acf5f04",
-    "base:App._create_directories": "11b6b0b79e31",
-    "base:App._on_partitions_revoked": "c1abd58dcb37",
-    "base:App._on_partitions_assigned": "c9c5485eb273",
-    "recovery:Recovery._resume_streams": "fbe0f747b84c",
-    "streams:Stream.take_events": "3eabc46f38f4",
-}
-"""SHA-256 of the source of each pinned method, first 12 digits: faust 0.15.3."""
 
 
 @pytest.fixture
@@ -301,28 +266,3 @@ async def test_sought_leader_does_not_end_a_worker(
 
     monkeypatch.setattr(rig.thread, "verify_event_path", unknown, raising=False)
     rig.consumer.verify_event_path(0.0, AGENT)
-
-
-def short(place: str, method: str) -> str:
-    """Return the name of a pin: last module, class and method."""
-    return f"{place.rpartition('.')[2]}.{method}"
-
-
-def pin(place: str, method: str) -> str:
-    """Return the digest of a method's source as installed."""
-    module, name = place.split(":")
-    owner = getattr(importlib.import_module(module), name)
-    source = textwrap.dedent(inspect.getsource(getattr(owner, method)))
-    return hashlib.sha256(source.encode()).hexdigest()[:12]
-
-
-@pytest.mark.parametrize(("place", "method"), PINNED)
-def test_faust_privates_are_unchanged(place: str, method: str) -> None:
-    """The methods this project stands on are, to the letter, those it was read
-    against; after an upgrade read them again, then change the pin."""
-    assert pin(place, method) == PINS[short(place, method)]
-
-
-def test_every_pin_is_in_use() -> None:
-    """The list of pinned methods and the list of digests name the same."""
-    assert set(PINS) == {short(place, method) for place, method in PINNED}
