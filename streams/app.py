@@ -30,10 +30,12 @@ from streams.ingress.agents import register
 from streams.ingress.drained import Drained
 from streams.ingress.look import IngressLook
 from streams.lanes import Lanes, Source
+from streams.logclient import LogClient
+from streams.ownsource import IngressOnly, OwnSource
 from streams.ports import CoreFactory
 from streams.quiet import quieten
-from streams.settings import Settings, SettingsError
-from streams.source import BatchTransport
+from streams.settings import Settings, SettingsError, SourceKind
+from streams.source import BatchHandler, BatchTransport
 from streams.startup import require_topics
 from streams.tick import Ticker
 from streams.wallclock import monotonic_s
@@ -86,13 +88,22 @@ class HypercareApp(faust.App):
         self.hypercare = hypercare
         self.look = IngressLook(bus)
         self.watchdog = Watchdog(stall_limit_s=LOOP_STALL_LIMIT_S)
+        self.own_source: OwnSource | None = None
+        if hypercare.source is SourceKind.OWN:
+            client = LogClient(hypercare, lanes.topic)
+            self.own_source = OwnSource(
+                *(hypercare, lanes, client), halt=end_process, monotonic_s=monotonic_s
+            )
         super().__init__(*args, **kwargs)
 
     def _new_transport(self) -> TransportT:
+        batch: BatchHandler = self.lanes
+        if self.own_source is not None:
+            batch = IngressOnly(self.lanes)
         return BatchTransport(
             self.conf.broker_consumer,
             self,
-            batch=self.lanes,
+            batch=batch,
             io_timeout_s=self.hypercare.io_timeout_s,
         )
 
@@ -111,7 +122,7 @@ class HypercareApp(faust.App):
             await self.bus.start()
         except (AioKafkaError, OSError) as error:
             end_process(Exit.UNREACHABLE, "kafka.gone: %r: start again", error)
-        self.lanes.source = cast(Source, self.consumer)
+        self.lanes.source = self.own_source or cast(Source, self.consumer)
         await super().on_start()
 
     async def _serve(self, detecting: Detecting) -> None:
@@ -140,6 +151,8 @@ class HypercareApp(faust.App):
         self.add_future(ticker.run(self.hypercare.tick_interval_s))
         if self.detecting is not None:
             self.add_future(self.detecting.watch_rules(self.lanes, self.bus))
+        if self.own_source is not None:
+            await self.add_runtime_dependency(self.own_source)
         await super().on_started()
 
     async def on_stop(self) -> None:
@@ -147,6 +160,8 @@ class HypercareApp(faust.App):
         limit_s = self.hypercare.shutdown_timeout_s
         self.watchdog.ending(limit_s=limit_s - min(WATCH_S, limit_s / 2))
         await self.lanes.release_all()
+        if self.own_source is not None:
+            await self.own_source.stop()
         await super().on_stop()
         await self.look.stop()
         await self.bus.stop()
@@ -196,12 +211,12 @@ def create_app(settings: Settings, cores: CoreFactory | None = None) -> Hypercar
         detecting=detecting,
         **faust_settings(settings),
     )
-    # Subscribed without an agent: the batch source takes its records.
-    app.topics.add(
-        app.topic(
+    if settings.source is SourceKind.FAUST:
+        # Subscribed without an agent: the batch source takes its records.
+        log = app.topic(
             lanes.topic, key_serializer="raw", value_serializer="raw", internal=False
         )
-    )
+        app.topics.add(log)
     register(app, settings, identity_key, lanes.counters, end_process)
     return app
 

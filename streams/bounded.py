@@ -245,9 +245,12 @@ def _uncompress_or_skip(batch: Any) -> None:
         logger.error("reader.batch_refused %d..%d: %s", *place, error)
 
 
-def take_refused() -> list[Refused]:
-    """Return what was stepped over since the last call."""
-    found = []
-    while REFUSED:
-        found.append(REFUSED.popleft())
-    return found
+def take_refused(wanted: Callable[[str], bool]) -> list[Refused]:
+    """Return what was stepped over of the topics wanted since the last call.
+
+    A process may have two consumers. What one has stepped over, the other must not
+    report: the first would read on before the report is acknowledged.
+    """
+    found = [REFUSED.popleft() for _ in range(len(REFUSED))]
+    REFUSED.extend(one for one in found if not wanted(one.topic))
+    return [one for one in found if wanted(one.topic)]

@@ -128,6 +128,17 @@ class Lanes:
         """Write down what was too large to open before reading on."""
         await Refusals(self._bus, self.counters).report(refused)
 
+    def reports(self, topic: str) -> bool:
+        """Return whether to be told of batches refused: of every topic."""
+        return True
+
+    def on_read_error(self, error: Exception) -> None:
+        """Go on after what Kafka may get over; end the process after the rest."""
+        if isinstance(error, TRANSIENT) or getattr(error, "retriable", False):
+            logger.warning("source.read_put_off %r", error)
+            return
+        self._halt(Exit.HANDLER, "%s: reading failed: %r", self.topic, error)
+
     def on_discarded(self, tps: Iterable[TP]) -> None:
         """Count fetches that a seek has overtaken."""
         count = len(list(tps))

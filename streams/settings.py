@@ -51,6 +51,17 @@ class StateReset(StrEnum):
     SKIP = "skip"
 
 
+class SourceKind(StrEnum):
+    """Who reads the log.
+
+    ``faust``: Faust's consumer. ``own``: a consumer of ours in the same group, for
+    the day on which a release of Faust breaks the first one.
+    """
+
+    FAUST = "faust"
+    OWN = "own"
+
+
 def _worker_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
@@ -89,6 +100,8 @@ class Settings:
         Silence after which Kafka gives our partitions to another worker.
     state_reset : StateReset
         See :class:`StateReset`.
+    source : SourceKind
+        See :class:`SourceKind`. Workers of both kinds can share a group.
     identity_key : bytes
         Secret with which users and sessions are hashed at the edge.
     rules : Path or None
@@ -115,6 +128,7 @@ class Settings:
     shutdown_timeout_s: float = 10.0
     session_timeout_s: float = 15.0
     state_reset: StateReset = StateReset.NO
+    source: SourceKind = SourceKind.FAUST
     identity_key: bytes = field(default=b"", repr=False)
     rules: Path | None = None
     web_host: str = "127.0.0.1"
@@ -241,6 +255,13 @@ def _reset(text: str) -> object:
         raise ValueError(f"must be one of {allowed} (1: rebuild)") from None
 
 
+def _source(text: str) -> object:
+    try:
+        return SourceKind(text)
+    except ValueError:
+        raise ValueError(f"must be one of {', '.join(SourceKind)}") from None
+
+
 VARIABLES: dict[str, Variable] = {
     "kafka": Variable("KAFKA", _bootstrap, "bootstrap servers, host:port,..."),
     "group": Variable("GROUP", _name, "consumer group"),
@@ -264,6 +285,7 @@ VARIABLES: dict[str, Variable] = {
         "SESSION_TIMEOUT", _number(1, 90), "seconds until Kafka calls us dead"
     ),
     "state_reset": Variable("STATE_RESET", _reset, "no, rebuild or skip"),
+    "source": Variable("SOURCE", _source, "faust or own: whose consumer reads the log"),
     "rules": Variable("RULES", _file, "rule file"),
     "web_host": Variable("WEB_HOST", _host, "address of /metrics and /readyz"),
     "web_port": Variable("WEB_PORT", _integer(0, 65535), "port of /metrics"),

@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, ClassVar, Protocol, cast
 
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, Message
@@ -71,6 +72,12 @@ class BatchHandler(Protocol):
     async def on_refused(self, refused: list[Refused]) -> None:
         """Hear of batches, of any topic, that were too large to open."""
 
+    def reports(self, topic: str) -> bool:
+        """Return whether batches refused of a topic are to be told to this one."""
+
+    def on_read_error(self, error: Exception) -> None:
+        """Hear that reading failed: return to try again, or end the process."""
+
 
 class BatchConsumer(driver.Consumer):
     """Faust's consumer, with whole batches for the topics of a handler."""
@@ -98,20 +105,49 @@ class BatchConsumer(driver.Consumer):
         async with self._seek_lock:
             wanted = self._fetchable(active_partitions)
             marks = {tp: self._marks[tp] for tp in wanted}
+        await self._hear_errors()
         if not wanted:
             # An empty set would mean ALL partitions to the fetcher.
             await self.sleep(IDLE_S)
             return {}
         if len(wanted) < len(active_partitions or ()):
             timeout = min(timeout, IDLE_S * 4)
-        records = dict(await super()._getmany(wanted, timeout))
-        if refused := take_refused():
+        records = await self._fetched(wanted, timeout)
+        if refused := take_refused(self.batch.reports):
             await self.batch.on_refused(refused)
         self._merge.asked(tp for tp in wanted if not self.is_batch(tp))
         stale = {tp for tp in records if self._marks[tp] != marks.get(tp)}
         if stale:
             await self._throw_away(records, stale)
         return records
+
+    async def _fetched(self, wanted: set[TP], timeout: float) -> dict[TP, list[Any]]:
+        """Fetch; what went wrong must not reach Faust, whose end of it may hang."""
+        try:
+            return dict(await super()._getmany(wanted, timeout))
+        except ConsumerStoppedError:
+            raise
+        except KafkaError as error:
+            self.batch.on_read_error(error)
+            return {}
+
+    async def _hear_errors(self) -> None:
+        """Ask for errors of the group's coordinator: Faust never does.
+
+        Until somebody asks it neither beats nor joins again, for ever.
+        """
+        coordinator = self._thread._ensure_consumer()._coordinator
+        ended = coordinator._coordination_task.done()
+        if coordinator._pending_exception is None and not ended:
+            return
+
+        async def ask() -> None:
+            coordinator.check_errors()
+
+        try:
+            await self._thread.call_thread(ask)
+        except KafkaError as error:
+            self.batch.on_read_error(error)
 
     def _fetchable(self, active: set[TP] | None) -> set[TP]:
         return {

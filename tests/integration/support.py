@@ -19,7 +19,7 @@ from kafka.admin import KafkaAdminClient
 from streams.bus import Bus
 from streams.history import History, Manifest
 from streams.outbox import SHARD
-from streams.settings import Settings
+from streams.settings import Settings, SourceKind
 from streams.topics import LOG, create_missing
 from streams.wallclock import monotonic_s
 
@@ -40,7 +40,13 @@ class Stage:
 
     replication = 1
 
-    def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        prefix: str,
+        folder: Path,
+        source: SourceKind = SourceKind.FAUST,
+    ) -> None:
         self.settings = Settings(
             kafka=bootstrap,
             prefix=prefix,
@@ -49,6 +55,7 @@ class Stage:
             replication=self.replication,
         )
         self.folder = folder
+        self.source = source
         self.workers: list[subprocess.Popen[bytes]] = []
         create_missing(self.settings)
 
@@ -60,6 +67,7 @@ class Stage:
             "HYPERCARE_GROUP": self.settings.group,
             "HYPERCARE_DEMO": "1",
             "HYPERCARE_WORKER": name,
+            "HYPERCARE_SOURCE": self.source,
             "HYPERCARE_SESSION_TIMEOUT": "3",
             "HYPERCARE_SNAPSHOT_INTERVAL": "0.3",
         }
@@ -207,9 +215,14 @@ def key_of(number: int) -> bytes:
 
 
 @contextmanager
-def stage(bootstrap: str, prefix: str, folder: Path) -> Iterator[Stage]:
-    """Make topics, and leave no worker behind."""
-    made = Stage(bootstrap, prefix, folder)
+def stage(
+    bootstrap: str,
+    prefix: str,
+    folder: Path,
+    source: SourceKind = SourceKind.FAUST,
+) -> Iterator[Stage]:
+    """Make topics, and leave no worker behind; ``source``: who reads the log."""
+    made = Stage(bootstrap, prefix, folder, source)
     try:
         yield made
     finally:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from streams.kafka_local import LocalKafka
+from streams.settings import SourceKind
 from tests.integration.support import Load, Stage, stage, until
 from tests.integration.workers import OUTPUT_EVERY
 
@@ -45,12 +46,13 @@ def assert_exact(made: Stage, load: Load) -> None:
 
 
 @pytest.mark.fault("1")
+@pytest.mark.parametrize("source", SourceKind)
 def test_kill_nine_counts_exactly(
-    kafka: LocalKafka, tmp_path: Path, rng: np.random.Generator
+    kafka: LocalKafka, tmp_path: Path, rng: np.random.Generator, source: SourceKind
 ) -> None:
     """Workers killed at seeded points leave counts, sums and output ids exact."""
     with (
-        stage(kafka.bootstrap, "killnine", tmp_path) as made,
+        stage(kafka.bootstrap, f"killnine-{source}", tmp_path, source) as made,
         Load(made.settings, RECORDS, RATE) as load,
     ):
         made.start("w0")
@@ -65,10 +67,13 @@ def test_kill_nine_counts_exactly(
 
 
 @pytest.mark.fault("2")
-def test_sigterm_ends_in_order(kafka: LocalKafka, tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", SourceKind)
+def test_sigterm_ends_in_order(
+    kafka: LocalKafka, tmp_path: Path, source: SourceKind
+) -> None:
     """A worker told to end does so with 0 within ten seconds and leaves a manifest
     at the end of what it read."""
-    with stage(kafka.bootstrap, "sigterm", tmp_path) as made:
+    with stage(kafka.bootstrap, f"sigterm-{source}", tmp_path, source) as made:
         worker = made.start("w0")
         with Load(made.settings, 9_000, RATE) as load:
             until(lambda: made.applied() > 0, what="the worker counts")

@@ -18,28 +18,39 @@ from detector.records import Output
 from streams.bus import Bus
 from streams.halt import Exit
 from streams.kafka_local import LocalKafka
-from streams.settings import Settings
+from streams.settings import Settings, SourceKind
 from streams.topics import DEADLETTER, LOG, STATE
 from tests.integration.support import Load, Stage, stage, until
 from tests.integration.test_kill_worker import RATE, assert_exact
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-JOINS = 4
 EVENTS = 4_000
 
 
 @pytest.mark.fault("6")
-def test_joins_and_leaves_count_exactly(kafka: LocalKafka, tmp_path: Path) -> None:
-    """Workers that join and leave in order under load cost no record and no copy."""
+@pytest.mark.parametrize(
+    ("stays", "guests"),
+    [
+        (SourceKind.FAUST, [SourceKind.FAUST] * 4),
+        (SourceKind.OWN, [SourceKind.FAUST, SourceKind.OWN]),
+    ],
+    ids=["faust", "mixed"],
+)
+def test_joins_and_leaves_count_exactly(
+    kafka: LocalKafka, tmp_path: Path, stays: SourceKind, guests: list[SourceKind]
+) -> None:
+    """Workers of either kind that join and leave in order under load, also beside
+    the other kind, cost no record and no copy."""
     with (
-        stage(kafka.bootstrap, "rebalances", tmp_path) as made,
-        Load(made.settings, 40_000, RATE) as load,
+        stage(kafka.bootstrap, f"rebalances-{stays}", tmp_path, stays) as made,
+        Load(made.settings, 10_000 * len(guests), RATE) as load,
     ):
         made.start("stays")
         until(lambda: made.applied() > 0, what="the first worker counts")
-        for number in range(JOINS):
+        for number, kind in enumerate(guests):
             name = f"guest{number}"
+            made.source = kind
             guest = made.start(name)
             until(lambda n=name: "lane.ready" in made.said(n), what="the guest works")  # type: ignore[misc]
             guest.send_signal(signal.SIGTERM)

@@ -9,6 +9,7 @@ import pytest
 
 from streams.halt import Exit
 from streams.kafka_local import LocalKafka
+from streams.settings import SourceKind
 from tests.integration.support import Load, stage, until
 from tests.integration.test_kill_worker import RATE, assert_exact
 
@@ -16,10 +17,13 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 
 @pytest.mark.fault("7")
-def test_woken_worker_exits_fenced(kafka: LocalKafka, tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", SourceKind)
+def test_woken_worker_exits_fenced(
+    kafka: LocalKafka, tmp_path: Path, source: SourceKind
+) -> None:
     """A worker stopped beyond its session, replaced and woken, ends with the code
     for fenced, and counts stay exact."""
-    with stage(kafka.bootstrap, "zombie", tmp_path) as made:
+    with stage(kafka.bootstrap, f"zombie-{source}", tmp_path, source) as made:
         stopped = made.start("stopped")
         with Load(made.settings, 40_000, RATE) as load:
             until(lambda: made.applied() > 0, what="the first worker counts")

@@ -17,8 +17,9 @@ from streams.app import HypercareApp, create_app
 from streams.halt import Exit
 from streams.lane import Lane
 from streams.lanes import Lanes
+from streams.ownsource import OwnSource
 from streams.progress import LaneState
-from streams.settings import Settings
+from streams.settings import Settings, SourceKind
 from streams.source import BatchConsumer
 from tests.integration.workers import CountingCores, CountingPartition
 from tests.unit.streams.memory import MemoryEmitter, MemoryPartition, MemoryStateLog
@@ -43,6 +44,21 @@ class Record(NamedTuple):
     serialized_value_size: int
 
 
+class Coordinator:
+    """The group's coordinator while nothing is wrong with it."""
+
+    _pending_exception: Exception | None = None
+
+    def __init__(self) -> None:
+        self._coordination_task: asyncio.Future[None] = asyncio.Future()
+
+    def check_errors(self) -> None:
+        """Raise what is pending."""
+        error, self._pending_exception = self._pending_exception, None
+        if error is not None:
+            raise error
+
+
 class BrokerThread:
     """Positions, records and commits of all partitions; a fetch can be held."""
 
@@ -55,6 +71,8 @@ class BrokerThread:
         self.before_return: Callable[[], Awaitable[None]] | None = None
         self.fetched: list[set[TP]] = []
         self.seeks: list[tuple[TP, int]] = []
+        self._coordinator: Any = Coordinator()
+        self.failure: Exception | None = None
         self.max_records = 10
 
     def produce(self, tp: TP, count: int) -> None:
@@ -69,6 +87,8 @@ class BrokerThread:
     ) -> dict[TP, list[Record]]:
         """Take records at the positions, move them, perhaps wait, then return."""
         self.fetched.append(set(active or ()))
+        if self.failure is not None:
+            raise self.failure
         found = {}
         for tp in active or ():
             ready = [n for n in self.records[tp] if n >= self.positions[tp]]
@@ -80,6 +100,12 @@ class BrokerThread:
             hook, self.before_return = self.before_return, None
             await hook()
         return found
+
+    async def start(self, revoked: object, assigned: object) -> None:
+        """Be connected already."""
+
+    async def stop(self) -> None:
+        """Have nothing to disconnect."""
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """Move positions."""
@@ -177,8 +203,12 @@ class MemoryBus:
 class Rig:
     """One worker: Faust's consumer, real lanes, counting cores, no Kafka."""
 
+    kind = SourceKind.FAUST
+
     def __init__(self, tps: Iterable[TP], bus: MemoryBus | None = None) -> None:
-        self.settings = Settings(demo=True, worker="rig", snapshot_interval_s=60.0)
+        self.settings = Settings(
+            demo=True, worker="rig", snapshot_interval_s=60.0, source=self.kind
+        )
         self.app: HypercareApp = create_app(self.settings, CountingCores())
         self.bus = bus or MemoryBus()
         self.lanes = Lanes(
@@ -189,17 +219,21 @@ class Rig:
             monotonic_s=lambda: 0.0,
         )
         self.app.lanes = self.lanes
+        self.thread = self.bus.log = BrokerThread(tps)
+        self.messages: list[tuple[TP, int]] = []
         self.consumer = cast(BatchConsumer, self.app.consumer)
-        self.consumer.batch = self.lanes
         # The thread that is replaced has made a loop it will never run.
         self.consumer._thread.thread_loop.close()
-        self.thread = self.bus.log = BrokerThread(tps)
+        self.connect()
+
+    def connect(self) -> None:
+        """Put the source on the broker thread and the lanes behind it."""
+        self.consumer.batch = self.lanes
         self.consumer._thread = self.thread  # type: ignore[assignment]
         self.lanes.source = self.consumer
         self.app.consumer_generation_id = 1
         self.consumer._set_active_tps(self.thread.assigned)
         self.consumer.resume_flow()
-        self.messages: list[tuple[TP, int]] = []
 
     async def own(self) -> None:
         """Let the lanes restore and wait until all of them have."""
@@ -215,6 +249,22 @@ class Rig:
         """Run one round of the fetch loop, keeping what agents would get."""
         async for tp, message in self.consumer.getmany(timeout=0.01):
             self.messages.append((tp, message.offset))
+
+    async def round(self) -> None:
+        """Run one round as the worker does, errors and all."""
+        await self.fetch()
+
+    async def seek(self) -> None:
+        """Let somebody seek while nothing is wrong with the lanes."""
+        await self.consumer.perform_seek()
+
+    async def commit(self) -> None:
+        """Commit what may be committed."""
+        await self.consumer.commit()
+
+    async def revoke(self, tps: set[TP]) -> None:
+        """Take partitions away, as a rebalance does."""
+        await self.consumer.on_partitions_revoked(tps)
 
     def lane(self, partition: int = 0) -> Lane:
         """Return a lane."""
@@ -232,3 +282,43 @@ class Rig:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class OwnRig(Rig):
+    """The same worker with the log's own consumer."""
+
+    kind = SourceKind.OWN
+
+    def connect(self) -> None:
+        """Put the source on the broker thread and the lanes behind it."""
+        self.source = self.lanes.source = OwnSource(
+            *(self.settings, self.lanes, self.thread),
+            halt=halt,
+            monotonic_s=lambda: -1.0,
+        )
+
+    async def fetch(self) -> None:
+        """Run one round of the fetch loop."""
+        assert await self.source.step(0.01)
+
+    async def round(self) -> None:
+        """Run one round as the worker does, errors and all."""
+        await self.source.step(0.01)
+
+    async def seek(self) -> None:
+        """Seek every ready lane to where it stands."""
+        for tp in self.thread.assigned:
+            offset = self.lanes.position(tp)
+            if offset is not None:
+                await self.source.seek_to(tp, offset)
+
+    async def commit(self) -> None:
+        """Commit what may be committed."""
+        await self.source.commit()
+
+    async def revoke(self, tps: set[TP]) -> None:
+        """Take partitions away, as a rebalance does."""
+        await self.source.on_partitions_revoked(tps)
+
+
+RIGS = {SourceKind.FAUST: Rig, SourceKind.OWN: OwnRig}

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import pytest
+from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.subscription_state import SubscriptionState
+from aiokafka.errors import KafkaError, NotCoordinatorForGroupError
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from detector.records import LogRecord
+from streams.app import create_app
+from streams.connection import Connection, Security
 from streams.halt import Exit
-from streams.lane import Lane
-from streams.ports import Bounds
+from streams.logclient import log_options
+from streams.ownsource import IngressOnly
+from streams.settings import Settings
 from streams.source import BatchConsumer, BatchTransport
-from tests.unit.streams.rig import LOG, USAGE, Halted, MemoryBus, Rig
+from tests.integration.workers import CountingCores
+from tests.unit.streams.rig import LOG, USAGE, Halted, MemoryBus, OwnRig, Rig
 
 P0, P1, AGENT = TP(LOG, 0), TP(LOG, 1), TP(USAGE, 0)
 
@@ -26,31 +35,10 @@ async def rig() -> AsyncIterator[Rig]:
     await made.close()
 
 
-def total(stop: int) -> tuple[int, int]:
-    return stop, sum(range(stop))
-
-
 async def test_app_uses_the_batch_consumer(rig: Rig) -> None:
     """The application's transport and consumer are ours."""
     assert isinstance(rig.app.transport, BatchTransport)
     assert isinstance(rig.app.consumer, BatchConsumer)
-
-
-async def test_batches_go_to_lanes(rig: Rig) -> None:
-    """Records of the log go to their lanes, others to the agents."""
-    for tp in (P0, P1, AGENT):
-        rig.thread.produce(tp, 5)
-    await rig.fetch()
-    assert (rig.counted(0), rig.counted(1)) == (total(5), total(5))
-    assert rig.messages == [(AGENT, n) for n in range(5)]
-
-
-async def test_restoring_lanes_are_not_fetched() -> None:
-    """No records are taken for partitions that are not ready for them."""
-    rig = Rig([P0, AGENT])
-    rig.thread.produce(P0, 5)
-    await rig.fetch()
-    assert (rig.thread.fetched, rig.thread.positions[P0]) == ([{AGENT}], 0)
 
 
 async def test_nothing_fetchable_fetches_nothing() -> None:
@@ -58,57 +46,6 @@ async def test_nothing_fetchable_fetches_nothing() -> None:
     rig = Rig([P0])
     await rig.fetch()
     assert rig.thread.fetched == []
-
-
-async def test_fetch_across_a_seek_is_discarded(rig: Rig) -> None:
-    """A fetch in flight while Faust seeks is thrown away and read again."""
-    rig.thread.produce(P0, 30)
-    await rig.fetch()
-    rig.thread.before_return = rig.consumer.perform_seek
-    await rig.fetch()
-    assert rig.counted() == total(10)
-    assert rig.lanes.counters.fetches_discarded == 1
-    for _ in range(3):
-        await rig.fetch()
-    assert rig.counted() == total(30)
-
-
-async def test_fetch_across_a_restore_is_discarded(rig: Rig) -> None:
-    """A fetch of the old position never reaches a state restored meanwhile."""
-    rig.thread.produce(P0, 40)
-    await rig.fetch()
-    await rig.lane().snapshot()
-    await rig.fetch()
-
-    async def rebalance() -> None:
-        await rig.lanes.on_revoked([P0, P1])
-        await rig.own()
-
-    rig.thread.before_return = rebalance
-    for _ in range(5):
-        await rig.fetch()
-    assert rig.counted() == total(40)
-    assert rig.lanes.counters.fetches_discarded >= 1
-
-
-async def test_crash_state_with_old_fetch(rig: Rig) -> None:
-    """Even when the state goes BACK during a fetch, nothing is skipped or doubled."""
-    rig.thread.produce(P0, 40)
-    await rig.fetch()
-    await rig.lane().snapshot()
-    await rig.fetch()
-    assert rig.counted() == total(20)
-
-    async def lose_the_lane() -> None:
-        # As after a session timeout: no release, the state falls back to 10.
-        rig.lane().close()
-        await rig.own()
-        assert rig.lane().next_offset == 10
-
-    rig.thread.before_return = lose_the_lane
-    for _ in range(5):
-        await rig.fetch()
-    assert rig.counted() == total(40)
 
 
 async def test_seek_during_restore_keeps_position() -> None:
@@ -137,7 +74,7 @@ async def test_seek_during_restore_keeps_position() -> None:
     await heir.consumer.perform_seek()
     for _ in range(3):
         await heir.fetch()
-    assert heir.counted() == total(50)
+    assert heir.counted() == (50, sum(range(50)))
     await heir.close()
 
 
@@ -149,31 +86,6 @@ async def test_agents_lose_no_first_fetch(rig: Rig) -> None:
     assert rig.messages == []
     await rig.fetch()
     assert rig.messages == [(AGENT, n) for n in range(10)]
-
-
-async def test_seek_amid_batches_discards_the_rest(rig: Rig) -> None:
-    """A seek while one partition's batch is handled voids the other partition's."""
-    rig.thread.produce(P0, 5)
-    rig.thread.produce(P1, 5)
-    apply = Lane.apply
-    seeks: list[asyncio.Future[None]] = []
-
-    async def seek_soon() -> None:
-        await rig.consumer.perform_seek()
-
-    def apply_and_seek(lane: Lane, records: Sequence[LogRecord]) -> None:
-        apply(lane, records)
-        if not seeks:
-            seeks.append(asyncio.ensure_future(seek_soon()))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Lane, "apply", apply_and_seek)
-        await rig.fetch()
-    await seeks[0]
-    assert rig.lanes.counters.fetches_discarded == 1
-    for _ in range(2):
-        await rig.fetch()
-    assert (rig.counted(0), rig.counted(1)) == (total(5), total(5))
 
 
 async def test_seek_stops_the_rest_of_a_fetch(rig: Rig) -> None:
@@ -196,58 +108,17 @@ async def test_stopped_flow_hands_nothing_over(rig: Rig) -> None:
 
     rig.thread.before_return = stop
     await rig.fetch()
-    assert (rig.counted(), rig.thread.positions[P0]) == (total(0), 0)
+    assert (rig.counted(), rig.thread.positions[P0]) == ((0, 0), 0)
 
 
-async def test_only_manifests_are_committed(rig: Rig) -> None:
-    """Faust commits the log up to the last acknowledged manifest, no further."""
-    rig.thread.produce(P0, 20)
-    await rig.fetch()
-    await rig.lane().snapshot()
-    await rig.fetch()
-    offsets = rig.consumer._filter_committable_offsets(
-        rig.consumer._filter_tps_with_pending_acks()
-    )
-    assert offsets == {P0: 10, P1: 0}
-
-
-async def test_gap_in_the_log_is_accepted(rig: Rig) -> None:
-    """Offsets without records (transaction markers) do not stop the reading."""
-    rig.thread.produce(P0, 10)
-    await rig.fetch()
-    rig.thread.records[P0] += [13, 14]
-    for _ in range(3):
-        await rig.fetch()
-    assert rig.counted() == (12, sum(range(10)) + 27)
-    assert rig.lanes.counters.gaps_accepted == 1
-
-
-async def test_unreadable_record_ends_the_process(rig: Rig) -> None:
-    """An error of the core ends the process, naming topic, partition and offset."""
-
-    def fail(records: object) -> None:
-        raise ValueError("impossible")
-
-    rig.thread.produce(P0, 3)
-    rig.lane().core.apply = fail  # type: ignore[method-assign,assignment]
-    with pytest.raises(Halted, match=r"hypercare.events\[0\]@0: .*impossible") as end:
-        await rig.fetch()
-    assert end.value.code is Exit.HANDLER
-
-
-async def test_misrouted_records_are_counted(rig: Rig) -> None:
-    """Records whose key belongs to another partition are counted."""
-    rig.thread.produce(P0, 5)
-    rig.thread.produce(P1, 5)
-    await rig.fetch()
-    assert rig.lanes.counters.misrouted in (5, 10)
-
-
-async def test_bounds_come_from_the_log(rig: Rig) -> None:
-    """Bounds are the log's start and end and the group's commit."""
-    rig.thread.produce(P0, 7)
-    rig.thread.commits[P0] = 3
-    assert await rig.lanes.bounds(0) == Bounds(0, 7, 3)
+async def test_revoke_commits_what_agents_did(rig: Rig) -> None:
+    """What agents have acknowledged is committed before Faust forgets it."""
+    rig.app.topics._acking_topics.add(USAGE)  # type: ignore[attr-defined]
+    rig.thread.produce(AGENT, 4)
+    async for _, message in rig.consumer.getmany(timeout=0.01):
+        rig.consumer.ack(message)
+    await rig.revoke({AGENT})
+    assert rig.thread.commits[AGENT] == 4
 
 
 async def test_batch_topics_are_not_called_stuck(rig: Rig) -> None:
@@ -266,3 +137,96 @@ async def test_sought_leader_does_not_end_a_worker(
 
     monkeypatch.setattr(rig.thread, "verify_event_path", unknown, raising=False)
     rig.consumer.verify_event_path(0.0, AGENT)
+
+
+async def waiting_coordinator() -> tuple[GroupCoordinator, asyncio.Task[object]]:
+    """Return the library's coordinator with an error that nobody has asked for."""
+    client = AIOKafkaClient(bootstrap_servers="127.0.0.1:1")
+    subscription = SubscriptionState()
+    subscription.register_fetch_waiters(set())
+    coordinator = GroupCoordinator(client, subscription)
+    error = NotCoordinatorForGroupError("moved")
+    return coordinator, asyncio.ensure_future(coordinator._push_error_to_user(error))
+
+
+async def test_errors_of_the_group_are_heard(rig: Rig) -> None:
+    """The group's coordinator, which waits until its error is asked for, goes on:
+    Faust never asks, and the member would neither beat nor join again."""
+    coordinator, waits = await waiting_coordinator()
+    rig.thread._coordinator = coordinator
+    rig.thread.produce(P0, 5)
+    await asyncio.sleep(0)
+    assert not waits.done()
+    await rig.fetch()
+    assert rig.counted() == (5, 10)
+    await asyncio.wait([waits], timeout=10)
+    assert waits.done()
+    await coordinator.close()
+
+
+async def test_errors_are_heard_while_nothing_is_fetched() -> None:
+    """Also a worker all of whose partitions still restore asks."""
+    rig = Rig([P0])
+    rig.thread._coordinator._pending_exception = NotCoordinatorForGroupError("moved")
+    await rig.fetch()
+    assert rig.thread._coordinator._pending_exception is None
+
+
+async def test_dead_coordinator_ends_the_process(rig: Rig) -> None:
+    """A coordinator that has ended for good ends the worker: it would keep the
+    partitions and never hear of a rebalance."""
+    ended = rig.thread._coordinator._coordination_task
+    ended.set_exception(KafkaError("Unexpected error during coordination"))
+    rig.thread._coordinator.check_errors = ended.result
+    with pytest.raises(Halted, match="Unexpected error") as end:
+        await rig.fetch()
+    assert end.value.code is Exit.HANDLER
+
+
+async def test_log_of_another_consumer_is_left_to_it() -> None:
+    """With the log read elsewhere Faust's consumer owns, commits and reports only
+    what is its own, and its rebalances leave the lanes alone."""
+    rig = OwnRig([P0])
+    await rig.own()
+    assert isinstance(cast(BatchTransport, rig.app.transport).batch, IngressOnly)
+    elsewhere = IngressOnly(rig.lanes)
+    await elsewhere.on_assigned([])
+    await elsewhere.on_revoked([P0])
+    assert rig.lane().is_ready
+    assert (elsewhere.wants(P0), elsewhere.committable(P0)) == (False, None)
+    assert elsewhere.reports(USAGE)
+    assert not elsewhere.reports(LOG)
+    assert LOG not in {name for one in rig.app.topics for name in one.topics}
+    await rig.close()
+
+
+def test_both_consumers_are_set_up_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log's own consumer has the limits, the sharing and the login of Faust's."""
+    given: dict[str, object] = {}
+    connection = Connection(
+        security=Security.SASL_PLAINTEXT,
+        mechanism="PLAIN",
+        username="ann",
+        password="x",
+    )
+    settings = Settings(demo=True, connection=connection, session_timeout_s=9.0)
+    app = create_app(settings, CountingCores())
+    thread = cast(Any, app.consumer)._thread
+    thread.thread_loop.close()
+
+    def keep(**options: object) -> None:
+        given.update(options)
+
+    monkeypatch.setattr(driver.aiokafka, "AIOKafkaConsumer", keep)
+    thread._create_worker_consumer(app.transport)
+    own = log_options(settings)
+    names = {
+        *("group_id", "bootstrap_servers", "session_timeout_ms", "max_poll_records"),
+        *("heartbeat_interval_ms", "request_timeout_ms", "rebalance_timeout_ms"),
+        *("max_partition_fetch_bytes", "fetch_max_wait_ms", "enable_auto_commit"),
+        *("auto_offset_reset", "partition_assignment_strategy", "security_protocol"),
+        *("max_poll_interval_ms", "sasl_mechanism", "sasl_plain_username"),
+        "sasl_plain_password",
+    }
+    assert {n: own[n] for n in names} == {n: given[n] for n in names}
+    assert set(own) - names == {"client_id"}
