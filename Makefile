@@ -6,6 +6,7 @@ PYTEST_ARGS ?=
 TEST_PROCESSES ?= 2
 QUALITY_ARGS ?=
 FAULTS_ARGS ?=
+BENCH_ARGS ?=
 BIN := .venv/bin
 SUPPLY := .venv/supply/bin
 PIP := $(BIN)/pip --disable-pip-version-check
@@ -14,8 +15,8 @@ PIP_FLAGS := --quiet --progress-bar off
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo monitoring test test-fast check fmt bench quality calibrate
-.PHONY: faults wheel sbom audit lock clean
+.PHONY: help setup demo monitoring test test-fast check fmt bench bench-core quality
+.PHONY: calibrate faults wheel sbom audit lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,9 +51,12 @@ fmt: .venv/.dev ## format the code, fix what can be fixed, write generated docs
 	@set -e; for tool in $(wildcard tools/generate_*.py); do \
 	  echo "$$tool"; $(BIN)/python $$tool; done
 
-bench: .venv/.dev ## run the benchmarks in bench/
-	@set -e; for script in $(sort $(filter-out bench/_%,$(wildcard bench/*.py))); do \
-	  echo "$$script"; $(BIN)/python $$script; done
+bench: .venv/.bench ## compare speed on a real Kafka (BENCH_ARGS="--rounds 1")
+	@$(BIN)/python -m bench.kafka $(BENCH_ARGS)
+
+bench-core: .venv/.dev ## run the benchmarks of the core alone, without Kafka
+	@set -e; for name in decode intake throughput evidence fleet; do \
+	  echo "$$name"; $(BIN)/python -m bench.$$name; done
 
 quality: .venv/.bench ## compare with rivals (QUALITY_ARGS="--exam FOLDER" for an exam)
 	$(BIN)/python -m bench.quality $(QUALITY_ARGS)

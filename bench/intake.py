@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from bench.throughput import START_MS, WINDOW_MS, rules, shop
+from bench.plain import WINDOW_MS, PlainCount
+from bench.throughput import START_MS, rules, shop
 from detector.engine import Partition
 from detector.records import LogRecord
 
@@ -56,20 +57,6 @@ CASES = (
     Case(100, "ids and sessions"),
     Case(100, "no identity", 50),
 )
-
-
-class Bare(msgspec.Struct, gc=False):
-    """What a loop that only counts has to read."""
-
-    ts: int
-    kind: str
-    service: str
-    release: str
-    environment: str = "production"
-    outcome: str = "ok"
-    attrs: dict[str, str] = {}
-    id: str | None = None
-    session: str | None = None
 
 
 def events_of(case: Case) -> list[dict[str, Any]]:
@@ -117,32 +104,10 @@ def records_of(case: Case) -> list[LogRecord]:
 
 def plain(records: Sequence[LogRecord], case: Case) -> int:
     """Decode, count by series and window, leave out what was seen."""
-    decode = msgspec.json.Decoder(list[Bare] | Bare).decode
-    counts: defaultdict[tuple[object, ...], int] = defaultdict(int)
-    seen: defaultdict[tuple[object, ...], set[str | None]] = defaultdict(set)
     ids, sessions = case.identity == "ids and sessions", case.identity != "no identity"
-    events = 0
-    for record in records:
-        decoded = decode(record.value or b"")
-        for event in decoded if type(decoded) is list else (decoded,):
-            events += 1
-            window = event.ts // WINDOW_MS
-            key = (
-                *(event.service, event.environment, event.release, event.kind),
-                *(event.outcome, window, *event.attrs.values()),
-            )
-            if ids:
-                known = seen[event.service, window]
-                if event.id in known:
-                    continue
-                known.add(event.id)
-            if sessions:
-                known = seen[key]
-                if event.session in known:
-                    continue
-                known.add(event.session)
-            counts[key] += 1
-    return events
+    count = PlainCount(ids=ids, sessions=sessions)
+    count.add(record.value for record in records)
+    return count.events
 
 
 def cpu_s(work: Callable[[], object]) -> float:
