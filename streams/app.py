@@ -38,6 +38,7 @@ from streams.settings import Settings, SettingsError, SourceKind
 from streams.source import BatchHandler, BatchTransport
 from streams.startup import require_topics
 from streams.tick import Ticker
+from streams.topictable import LOG
 from streams.wallclock import monotonic_s
 
 LOOP_STALL_LIMIT_S = 60.0
@@ -189,7 +190,7 @@ def create_app(settings: Settings, cores: CoreFactory | None = None) -> Hypercar
         Makes the core of a partition; the detector with the shipped rules where
         none is given.
     """
-    bounded.install()
+    bounded.install(bare=settings.topic(LOG))
     identity_key = settings.require_identity_key()
     bus = Bus(settings)
     detecting = None

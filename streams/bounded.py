@@ -205,10 +205,29 @@ class BoundedRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
     def __init__(self, tp: Any, records: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(tp, _BoundedBatches(records, tp), *args, **kwargs)
+        if tp.topic in _bare_topics:
+            self._consumer_record = _as_it_is
 
 
-def install() -> None:
-    """Put the limit below every consumer of this process; again is no harm."""
+_bare_topics: set[str] = set()
+
+
+def _as_it_is(tp: Any, record: Any) -> Any:
+    """A record of the batch itself: the copy costs more than reading it does."""
+    return record
+
+
+def install(*, bare: str | None = None) -> None:
+    """Put the limit below every consumer of this process; again is no harm.
+
+    Parameters
+    ----------
+    bare : str, optional
+        A topic whose records are given as they stand in their batch: offset,
+        timestamp, key, value and headers, without topic and partition.
+    """
+    if bare is not None:
+        _bare_topics.add(bare)
     for kind in (DefaultRecordBatch, LegacyRecordBatch):
         module = sys.modules[kind.__module__]
         for name, decode in DECODERS.items():

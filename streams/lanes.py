@@ -30,10 +30,10 @@ from streams.topics import LOG
 
 logger = logging.getLogger(__name__)
 
-SLICE_S = 0.05
+SLICE_S = 0.025
 """Time after which other tasks of the loop get their turn."""
 
-SLICE_RECORDS = 1000
+SLICE_RECORDS = 5000
 SLICE_RECORDS_FIRST = 16
 """Most records applied in one go, and how many before their cost is known."""
 
@@ -329,7 +329,7 @@ def next_slice(records: int, took_s: float) -> int:
     Examples
     --------
     >>> next_slice(100, 0.1), next_slice(100, 0.001), next_slice(1, 3.0)
-    (50, 200, 1)
+    (25, 200, 1)
     """
     fitting = int(records * SLICE_S / took_s) if took_s > 0 else SLICE_RECORDS
     return max(1, min(fitting, 2 * records, SLICE_RECORDS))

@@ -207,7 +207,11 @@ class BatchConsumer(driver.Consumer):
         )
 
     async def _hand_over(self, tp: TP, batch: list[Any]) -> None:
-        records = [LogRecord(r.offset, r.timestamp, r.key, r.value) for r in batch]
+        new = tuple.__new__
+        # Without the call of a constructor in Python, which is half of the time.
+        records: list[LogRecord] = [
+            new(LogRecord, (r.offset, r.timestamp, r.key, r.value)) for r in batch
+        ]
         await self.batch.on_records(tp, records, self.highwater(tp))
 
     async def _seek_back(self) -> None:

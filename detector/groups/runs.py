@@ -12,7 +12,7 @@ from detector.records import LogRecord, Outputs
 if TYPE_CHECKING:
     from detector.engine import Partition
 
-RUN_BYTES, RUN_BYTES_MAX = 262_144, 2_097_152
+RUN_BYTES, RUN_BYTES_MAX = 524_288, 2_097_152
 SCOPE_BYTES = 32_768
 """A run is as long as its scopes need to have a group each, or fits a cache."""
 

@@ -225,7 +225,8 @@ def note_sender(health: Health, sender: int, end_ms: int) -> None:
     senders = health.senders
     senders[sender] = max(end_ms, senders.get(sender, -1))
     if len(senders) > SENDERS_MAX:
-        del senders[min(senders, key=lambda one: (senders[one], one))]
+        longest_ms = min(senders.values())
+        del senders[min(one for one, ms in senders.items() if ms == longest_ms)]
 
 
 def is_whole(

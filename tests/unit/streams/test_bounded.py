@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from typing import Any
 
 import cramjam
 import numpy as np
 import pytest
-from aiokafka import codec
+from aiokafka import TopicPartition, codec
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 
 from streams import bounded
 from streams.bounded import TooLargeError, gunzip, unlz4, unsnappy, unzstd
@@ -82,3 +85,32 @@ def test_library_keeps_its_names() -> None:
         for name in present:
             assert getattr(module, name) is bounded.DECODERS[name]
     assert bounded.fetcher.PartitionRecords is bounded.BoundedRecords
+
+
+def records_of(topic: str) -> list[Any]:
+    """Three records of a fetch, as a consumer of that topic is given them."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
+    for offset in range(3):
+        builder.append(offset, 1_000 + offset, b"key", b"value %d" % offset, [])
+    memory = MemoryRecords(bytes(builder.build()))
+    place = TopicPartition(topic, 0)
+    return list(bounded.BoundedRecords(place, memory, None, 1, None, None, True, 0))
+
+
+def test_bare_records_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that is not copied has the offset, time, key and value of the copy,
+    and records before the wanted offset are left out of both."""
+    monkeypatch.setattr(bounded, "_bare_topics", {"bare"})
+    bare, copied = (
+        [(r.offset, r.timestamp, r.key, r.value) for r in records_of(topic)]
+        for topic in ("bare", "other")
+    )
+    expected = [(n, 1_000 + n, b"key", b"value %d" % n) for n in (1, 2)]
+    assert bare == copied == expected
+
+
+def test_other_topics_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the log's records are bare: agents need the topic of theirs."""
+    monkeypatch.setattr(bounded, "_bare_topics", {"bare"})
+    assert {r.topic for r in records_of("other")} == {"other"}
+    assert not any(hasattr(r, "topic") for r in records_of("bare"))
