@@ -10,6 +10,7 @@ from detector.intake import HOUR_MS
 from detector.looking import look_around
 from detector.records import Outputs
 from detector.scope import Scope, ScopeKey
+from detector.steps import note
 
 if TYPE_CHECKING:
     from detector.engine import Partition
@@ -61,6 +62,7 @@ def _close_round(
         inforce = partition.rulebook.find(*scope.key)
         found = prepare(scope, window, inforce, partition.rows)
         prepared += found.prepared
+        note(partition.steps, scope.key, found.prepared)
         look_around(scope, window, found.aside, inforce, partition.caches)
         scope.closed_until_ms = max(scope.closed_until_ms, end_ms)
         closed.append((scope, end_ms))

@@ -31,6 +31,7 @@ from detector.releases import Stage
 from detector.rulebook import InForce, Rulebook
 from detector.rulefile import RuleFileError, RuleSet
 from detector.scope import Scope, ScopeKey, Watch
+from detector.steps import Journal, RowsWritten
 from detector.verification import is_waiting, verify
 from detector.wire import ahead_of_time, dead_letter
 
@@ -82,6 +83,8 @@ class Partition:
         self.dirty: set[ScopeKey] = set()
         self.gone: set[ScopeKey] = set()
         self.days_written: dict[ScopeKey, tuple[int, ...]] = {}
+        self.rows_written: dict[ScopeKey, RowsWritten] = {}
+        self.steps: Journal = {}
         self.ids_held = 0
         self.caches: Caches = {}
         self.finders: dict[ScopeKey, Finder] = {}
@@ -267,6 +270,7 @@ class Partition:
         if not known:
             del self.by_service[victim.service]
         self.gone.add(victim.key)
+        self.steps.pop(victim.key, None)
         self.dirty.discard(victim.key)
         self.counts["overflow.scopes"] += 1
 

@@ -1,123 +1,105 @@
 """A partition's state as named blocks of bytes, and back.
 
-One block per scope with the rows of its series, one for the partition. Days that are
-over are by far the largest part of a scope with a long past and never change: each
-large one is a block of its own, written once. Every block starts with its format
-version; a reader refuses a newer one by name instead of guessing. Blocks are what
-the shell writes to the snapshot topic.
+One block for the partition; for each scope one of its own, its rows apart
+(``detector.rowstate``). Days that are over are by far the largest part of a scope
+with a long past and never change: each large one is a block of its own, written
+once. Blocks are what the shell writes to the snapshot topic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Collection, Mapping
 
-import msgspec
-import numpy as np
-from msgspec import Struct, field
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
-from detector.durationledger import DurationStrip
+from detector.blocks import (
+    DAY_PREFIX,
+    PARTITION_BLOCK,
+    ROWS_PREFIX,
+    SCOPE_PREFIX,
+    STEPS_PREFIX,
+    VERSION,
+    DayBlock,
+    PartitionBlock,
+    RowsBlock,
+    ScopeBlock,
+    StateError,
+    StepsBlock,
+    block_name,
+    day_name,
+    encode,
+    read_block,
+    scope_of,
+)
 from detector.engine import Partition
-from detector.evidence.rows import COLUMNS, RateRatioRows
-from detector.ledger import DAY_MS, CountStrip, Key
+from detector.evidence.rowimage import layout_of
+from detector.evidence.rows import COLUMNS
+from detector.ledger import DAY_MS, Key
+from detector.rowstate import (
+    changed_rows,
+    check_layout,
+    mark_rows,
+    restore_rows,
+    row_names,
+    whole_rows,
+    write_rows_anew,
+)
 from detector.rulefile import RuleSet
-from detector.scope import Scope, ScopeKey
+from detector.scope import Scope
 from detector.strip import Strip
 
-VERSION = 1
-PARTITION_BLOCK = "partition"
-SCOPE_PREFIX = "scope/"
-DAY_PREFIX = "ledger/"
-
 DAY_BLOCK_MIN_BYTES = 65_536
-"""Smaller days stay in their scope's block: a manifest names every block."""
-
-
-class StateError(Exception):
-    """A block can not be read; the message names it and what to do."""
-
-
-class PartitionBlock(Struct, kw_only=True):
-    """What belongs to the partition as a whole."""
-
-    version: int
-    next_offset: int
-    arrival_ms: int
-    rules: bytes
-    rules_of_service: dict[str, bytes]
-    counts: dict[str, int]
-
-
-class ScopeBlock(Struct, kw_only=True):
-    """One scope and the rows of its series, watch by watch in order."""
-
-    version: int
-    scope: Scope
-    rows: dict[str, bytes]
-    days: list[int] = field(default_factory=list)
-
-
-class DayBlock(Struct, kw_only=True):
-    """Counts and durations of one scope on one day that is over."""
-
-    version: int
-    counts: dict[Key, CountStrip]
-    durations: dict[Key, DurationStrip]
-
-
-Block = TypeVar("Block", PartitionBlock, ScopeBlock, DayBlock)
-
-_encode = msgspec.msgpack.Encoder().encode
-
-
-def block_name(key: ScopeKey) -> str:
-    """Name of a scope's block."""
-    # Names may hold slashes but no percent sign: a/b in c is not a in b/c.
-    service, environment = (part.replace("/", "%2F") for part in key)
-    return f"{SCOPE_PREFIX}{service}/{environment}"
-
-
-def day_name(key: ScopeKey, day: int) -> str:
-    """Name of the block of a scope's day, counted from 1970-01-01."""
-    return f"{DAY_PREFIX}{block_name(key).removeprefix(SCOPE_PREFIX)}/{day}"
+"""Smaller days stay in their scope's block: a block has its price, too."""
 
 
 def all_blocks(partition: Partition) -> dict[str, bytes]:
     """The whole state."""
     blocks = {PARTITION_BLOCK: _partition_block(partition)}
     for key, scope in partition.scopes.items():
-        blocks[block_name(key)] = _scope_block(partition, key)
+        blocks[block_name(key)] = _scope_block(scope)
         for day in _days_apart(scope):
             blocks[day_name(key, day)] = _day_block(scope, day)
+    rows = whole_rows(partition, partition.scopes)
+    blocks |= {name: block for name, block in rows.items() if block is not None}
     return blocks
 
 
-def dirty_blocks(partition: Partition) -> dict[str, bytes | None]:
-    """What changed since ``mark_clean``; None marks a block that is gone."""
+def dirty_blocks(
+    partition: Partition, also: Collection[str] = ()
+) -> dict[str, bytes | None]:
+    """What changed since ``mark_clean``; None marks a block that is gone.
+
+    ``also`` names blocks that are to be written although they did not change. Steps
+    are never written twice: the rows they lead to are.
+    """
+    for name in sorted(also):
+        _write_anew(partition, name)
     blocks: dict[str, bytes | None] = {PARTITION_BLOCK: _partition_block(partition)}
-    for key in sorted(partition.dirty):
-        blocks[block_name(key)] = _scope_block(partition, key)
+    dirty = sorted(partition.dirty)
+    for key in dirty:
         scope, written = partition.scopes[key], partition.days_written.get(key, ())
+        blocks[block_name(key)] = _scope_block(scope)
         days = _days_apart(scope)
         for day in sorted({*days, *written}):
             if day not in days:
                 blocks[day_name(key, day)] = None
             elif day not in written:
                 blocks[day_name(key, day)] = _day_block(scope, day)
+    blocks |= changed_rows(partition, dirty)
     for key in sorted(partition.gone):
         blocks[block_name(key)] = None
+        blocks |= dict.fromkeys(row_names(partition, key))
         for day in partition.days_written.get(key, ()):
             blocks[day_name(key, day)] = None
     return blocks
 
 
-def mark_clean(partition: Partition) -> None:
-    """Forget what was dirty: it has been taken into a snapshot."""
+def mark_clean(partition: Partition, *, whole: bool = False) -> None:
+    """Forget what was dirty: a snapshot has it, a ``whole`` one or one of changes."""
+    mark_rows(partition, whole=whole)
     for key in partition.gone:
         partition.days_written.pop(key, None)
-    for key in partition.dirty:
+    for key in partition.scopes if whole else partition.dirty:
         partition.days_written[key] = _days_apart(partition.scopes[key])
     partition.dirty.clear()
     partition.gone.clear()
@@ -136,27 +118,30 @@ def restore(
     StateError
         If a block is missing, newer than this code, or damaged.
     """
-    head = _read(blocks, PARTITION_BLOCK, PartitionBlock)
+    head = read_block(blocks, PARTITION_BLOCK, PartitionBlock)
     if head.next_offset != next_offset:
         raise StateError(
             f"block {PARTITION_BLOCK} ends at offset {head.next_offset}, the manifest "
             f"at {next_offset}: rebuild the state from the log"
         )
+    check_layout(head.row, head.version)
     partition = Partition(number, RuleSet.from_canonical_json(head.rules), topic)
     for service, rules in head.rules_of_service.items():
         partition.rulebook.put(RuleSet.from_canonical_json(rules), service)
     partition.next_offset = head.next_offset
     partition.arrival_ms = head.arrival_ms
     partition.counts.update(head.counts)
-    for name in sorted(blocks):
-        if name.startswith(SCOPE_PREFIX):
-            _restore_scope(partition, name, blocks)
+    names = [name for name in sorted(blocks) if name.startswith(SCOPE_PREFIX)]
+    found = [read_block(blocks, name, ScopeBlock) for name in names]
+    restore_rows(partition, found, blocks)
+    for block in found:
+        _restore_scope(partition, block, blocks)
     return partition
 
 
 def _partition_block(partition: Partition) -> bytes:
     book = partition.rulebook
-    return _encode(
+    return encode(
         PartitionBlock(
             version=VERSION,
             next_offset=partition.next_offset,
@@ -167,19 +152,33 @@ def _partition_block(partition: Partition) -> bytes:
                 for service, rules in sorted(book.of_service.items())
             },
             counts=dict(sorted(partition.counts.items())),
+            row=layout_of(COLUMNS),
         )
     )
 
 
-def _scope_block(partition: Partition, key: ScopeKey) -> bytes:
-    scope = partition.scopes[key]
-    arrays = partition.rows.extract(_row_numbers(scope))
+def _write_anew(partition: Partition, name: str) -> None:
+    """Take a block for changed, if there is still such a one."""
+    if name == PARTITION_BLOCK or "/" not in name:
+        return
+    key = scope_of(name)
+    if key not in partition.scopes:
+        return
+    partition.dirty.add(key)
+    if name.startswith((ROWS_PREFIX, STEPS_PREFIX)):
+        write_rows_anew(partition, key)
+    elif name.startswith(DAY_PREFIX):
+        days = partition.days_written.get(key, ())
+        kept = tuple(day for day in days if day_name(key, day) != name)
+        partition.days_written[key] = kept
+
+
+def _scope_block(scope: Scope) -> bytes:
     days = _days_apart(scope)
-    return _encode(
+    return encode(
         ScopeBlock(
             version=VERSION,
             scope=_without(scope, days) if days else scope,
-            rows={name: array.tobytes() for name, array in arrays.items()},
             days=list(days),
         )
     )
@@ -187,7 +186,7 @@ def _scope_block(partition: Partition, key: ScopeKey) -> bytes:
 
 def _day_block(scope: Scope, day: int) -> bytes:
     counts, durations = scope.ledger.pages, scope.latency.coarse.pages
-    return _encode(
+    return encode(
         DayBlock(
             version=VERSION,
             counts=counts.get(day, {}),
@@ -230,13 +229,11 @@ def _without(scope: Scope, days: tuple[int, ...]) -> Scope:
 
 
 def _restore_scope(
-    partition: Partition, name: str, blocks: Mapping[str, bytes]
+    partition: Partition, block: ScopeBlock, blocks: Mapping[str, bytes]
 ) -> None:
-    block = _read(blocks, name, ScopeBlock)
     scope = block.scope
-    _place_rows(scope, name, block.rows, partition.rows)
     for day in block.days:
-        found = _read(blocks, day_name(scope.key, day), DayBlock)
+        found = read_block(blocks, day_name(scope.key, day), DayBlock)
         if found.counts:
             scope.ledger.pages[day] = found.counts
         if found.durations:
@@ -249,45 +246,21 @@ def _restore_scope(
     partition.days_written[scope.key] = tuple(block.days)
 
 
-def _place_rows(
-    scope: Scope, name: str, rows: Mapping[str, bytes], table: RateRatioRows
-) -> None:
-    """Put the rows back, wherever there is room, and tell the series where."""
-    series = [
-        one
-        for watch in scope.watches.values()
-        for track in watch.tracks.values()
-        for one in track.series.series
-    ]
-    if rows.keys() != COLUMNS.keys():
-        wrong = ", ".join(sorted(rows.keys() ^ COLUMNS.keys()))
-        raise StateError(f"block {name}: columns {wrong} are unknown or missing")
-    arrays: dict[str, NDArray[Any]] = {}
-    for column, spec in COLUMNS.items():
-        shape = (len(series), spec.width) if spec.width else (len(series),)
-        try:
-            flat = np.frombuffer(rows[column], dtype=spec.kind)
-            arrays[column] = flat.reshape(shape)
-        except ValueError as error:
-            raise StateError(f"block {name}, column {column}: {error}") from error
-    for one, row in zip(series, table.insert(arrays).tolist(), strict=True):
-        one.row = row
-
-
-def _row_numbers(scope: Scope) -> list[int]:
-    return [row for watch in scope.watches.values() for row in watch.rows()]
-
-
-def _read(blocks: Mapping[str, bytes], name: str, kind: type[Block]) -> Block:
-    try:
-        block = msgspec.msgpack.decode(blocks[name], type=kind)
-    except KeyError as error:
-        raise StateError(f"block {name} is missing: rebuild the state") from error
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise StateError(f"block {name} is damaged ({error}): rebuild it") from error
-    if block.version > VERSION:
-        raise StateError(
-            f"block {name} has version {block.version}, this code reads up to "
-            f"{VERSION}: start the newer release of hypercare"
-        )
-    return block
+__all__ = [
+    "DAY_BLOCK_MIN_BYTES",
+    "PARTITION_BLOCK",
+    "SCOPE_PREFIX",
+    "VERSION",
+    "DayBlock",
+    "PartitionBlock",
+    "RowsBlock",
+    "ScopeBlock",
+    "StateError",
+    "StepsBlock",
+    "all_blocks",
+    "block_name",
+    "day_name",
+    "dirty_blocks",
+    "mark_clean",
+    "restore",
+]

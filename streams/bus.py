@@ -26,9 +26,9 @@ from aiokafka.errors import (
 from detector.records import Output
 from streams.brokerclock import BrokerClock
 from streams.connection import aiokafka_options, aiokafka_reader_options
-from streams.fence import StateRecord, Write
 from streams.outbox import DESTINATIONS
 from streams.settings import Settings
+from streams.statelog import StateRecord, Write
 from streams.topics import STATE
 from streams.wallclock import monotonic_s, now_ms
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from detector import state
 from detector.engine import Partition
@@ -16,6 +18,7 @@ class Core:
 
     def __init__(self, partition: Partition) -> None:
         self.partition = partition
+        self._whole = False
 
     @property
     def next_offset(self) -> int:
@@ -30,17 +33,19 @@ class Core:
         """Apply records in offset order."""
         return self.partition.apply(records)
 
-    def dirty_shards(self) -> dict[str, bytes | None]:
-        """What changed since ``mark_clean``."""
-        return state.dirty_blocks(self.partition)
+    def dirty_shards(self, also: Collection[str] = ()) -> dict[str, bytes | None]:
+        """What changed since ``mark_clean``, and what is named."""
+        self._whole = False
+        return state.dirty_blocks(self.partition, also)
 
     def all_shards(self) -> dict[str, bytes]:
         """The whole state."""
+        self._whole = True
         return state.all_blocks(self.partition)
 
     def mark_clean(self) -> None:
-        """Remember the state as written."""
-        state.mark_clean(self.partition)
+        """Remember as written what was asked for last."""
+        state.mark_clean(self.partition, whole=self._whole)
 
     def wants_tick(self, now_ms: int) -> bool:
         """Whether something is open that only time can close."""
@@ -69,7 +74,24 @@ class DetectorCores:
             If this code can not read them: too new, or damaged.
         """
         try:
-            found = state.restore(partition, shards, next_offset, self._topic)
+            with _no_collections():
+                found = state.restore(partition, shards, next_offset, self._topic)
         except state.StateError as error:
             raise DamagedState(str(error)) from error
         return Core(found)
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Let no garbage be looked for where millions of objects are made to stay.
+
+    The collector would go through all of them again and again: restoring took four
+    times as long.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

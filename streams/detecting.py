@@ -11,7 +11,6 @@ from detector.view import PartitionView, partition_view
 from streams.core import Core, DetectorCores
 from streams.errors import Refused
 from streams.families import RulesStatus
-from streams.fence import Write
 from streams.lane import TRANSIENT, Lane
 from streams.lanes import EVERY_SERVICE_KEY, Lanes
 from streams.metrics import Metrics, Readings
@@ -19,6 +18,7 @@ from streams.readiness import Readiness
 from streams.reload import RuleWatch, ruleset_command
 from streams.rulesdata import DEFAULT_RULES, default_rules_text
 from streams.settings import Settings
+from streams.statelog import Write
 from streams.tick import TickSink
 from streams.topics import LOG
 from streams.wallclock import monotonic_s, now_ms

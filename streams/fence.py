@@ -12,15 +12,18 @@ Rules that make this hold:
 * the first snapshot of an epoch writes all shards, so a manifest never depends on
   records of an earlier owner, who might still delete them;
 * records are deleted only after a manifest that does not need them is known to
-  stand before any higher claim.
+  stand before any higher claim;
+* a manifest says from which offset on its successor needs records. That is never
+  behind its own last shard, and no higher claim stands before that one: so whoever
+  begins to read there sees every claim that counts.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from streams.history import (
     History,
@@ -36,35 +39,12 @@ from streams.history import (
     split,
     total_bytes,
 )
+from streams.statelog import StateLog, Write, fold, recent
 
 logger = logging.getLogger(__name__)
 
 CLAIM_ATTEMPTS = 10
 """Two workers can claim the same epoch at once; the later record tries again."""
-
-Write = tuple[bytes, bytes | None]
-
-
-class StateRecord(NamedTuple):
-    """One record of a state partition."""
-
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    timestamp_ms: int = 0
-
-
-class StateLog(Protocol):
-    """One partition of the state topic. Every call has its own time limit."""
-
-    async def append(self, writes: Sequence[Write]) -> list[int]:
-        """Write records in order; return their offsets once all replicas have them."""
-
-    def read(self, start: int, stop: int) -> AsyncIterator[StateRecord]:
-        """Yield what stands in ``[start, stop)``."""
-
-    async def end(self) -> int:
-        """Return the offset the next record will get."""
 
 
 class Fenced(Exception):
@@ -98,6 +78,7 @@ class Staked(NamedTuple):
     epoch: int
     offset: int
     before: History
+    read_from: int
 
 
 async def stake(log: StateLog, record: Callable[[int], tuple[Key, bytes]]) -> Staked:
@@ -108,8 +89,8 @@ async def stake(log: StateLog, record: Callable[[int], tuple[Key, bytes]]) -> St
     Fenced
         Others kept writing higher epochs at the same time.
     """
-    history = History()
-    position = 0
+    position = await log.end()
+    history, read_from, _ = await recent(log, position)
     for _ in range(CLAIM_ATTEMPTS):
         end = await log.end()
         await fold(history, log, position, end)
@@ -119,14 +100,8 @@ async def stake(log: StateLog, record: Callable[[int], tuple[Key, bytes]]) -> St
         await fold(history, log, end, offset)
         position = offset
         if history.epoch_seen < epoch:
-            return Staked(epoch, offset, history)
+            return Staked(epoch, offset, history, read_from)
     raise Fenced(epoch, history.epoch_seen)
-
-
-async def fold(history: History, log: StateLog, start: int, stop: int) -> None:
-    """Add what stands in ``[start, stop)`` to a history."""
-    async for record in log.read(start, stop):
-        history.add(record.key, record.value)
 
 
 async def order(log: StateLog, offset: int, by: str) -> int:
@@ -167,6 +142,8 @@ class Fence:
         self._tail = -1
         self._seq = 0
         self._shards: dict[str, ShardRef] = {}
+        self._offsets: dict[str, int] = {}
+        self._floor: int | None = 0
         self._garbage: set[bytes] = set()
         self._inherited: set[bytes] = set()
         self._attempted: set[bytes] = set()
@@ -194,6 +171,7 @@ class Fence:
             ),
         )
         self.epoch, self._tail = staked.epoch, staked.offset
+        self._floor = staked.read_from
         self._inherited = staked.before.keys_below(staked.epoch)
         self.ordered = staked.before.ordered()
         return staked.before.newest()
@@ -214,7 +192,8 @@ class Fence:
         self.must_write_whole = True
         self._seq += 1
         shards = self._next_shards(frozen)
-        await self._append(self._shard_writes(frozen))
+        offsets = await self._append_shards(frozen)
+        since = self._needed_since(offsets)
         manifest = Manifest(
             epoch=self.epoch,
             seq=self._seq,
@@ -222,10 +201,13 @@ class Fence:
             log_partitions=self._log_partitions,
             worker=self._worker,
             shards=shards,
+            since=since,
         )
         key = Key("m", self.epoch, self._seq).encode()
         await self._append([(key, manifest_bytes(manifest))])
         self._acknowledged(key, shards)
+        self._offsets = {name: offsets[name] for name in shards}
+        self._floor = since
         self.snapshot_bytes = total_bytes(frozen.shards)
 
     async def clean(self) -> None:
@@ -238,6 +220,8 @@ class Fence:
         if garbage:
             await self._append([(key, None) for key in garbage])
             self._garbage.difference_update(garbage)
+        if self._manifest_key is not None:
+            self._floor = None
 
     async def verify(self) -> None:
         """Raise ``Fenced`` if a higher epoch has been here since our last write."""
@@ -245,16 +229,36 @@ class Fence:
         await self._inspect(self._tail + 1, end)
         self._tail = max(self._tail, end - 1)
 
-    async def _append(self, writes: list[Write]) -> None:
+    async def _append_shards(self, frozen: Frozen) -> dict[str, int]:
+        """Append the shards; return the first offset of each that is still needed."""
+        writes = self._shard_writes(frozen)
+        placed = await self._append([write for _, write in writes])
+        offsets = dict(self._offsets)
+        # From the last one back, so that a shard's first chunk counts.
+        for (name, _), offset in zip(reversed(writes), reversed(placed), strict=True):
+            offsets[name] = offset
+        return offsets
+
+    def _needed_since(self, offsets: Mapping[str, int]) -> int:
+        """Where the next owner has to begin: at what is valid or not yet deleted.
+
+        What this snapshot replaces is deleted after it, so it counts, too.
+        """
+        if self._floor is not None:
+            return self._floor
+        return min((*offsets.values(), *self._offsets.values()), default=self._tail)
+
+    async def _append(self, writes: list[Write]) -> list[int]:
         """Append and look at the offsets: a hole is somebody else's write."""
         if not writes:
-            return
+            return []
         self._attempted.update(key for key, value in writes if value is not None)
         offsets = await self._log.append(writes)
         first, last = self._tail + 1, max(offsets)
         if last - self._tail != len(writes):
             await self._inspect(first, last)
         self._tail = last
+        return offsets
 
     async def _inspect(self, start: int, stop: int) -> None:
         if start >= stop:
@@ -273,14 +277,14 @@ class Fence:
                 shards[name] = reference(self._seq, blob)
         return shards
 
-    def _shard_writes(self, frozen: Frozen) -> list[Write]:
-        writes: list[Write] = []
+    def _shard_writes(self, frozen: Frozen) -> list[tuple[str, Write]]:
+        writes: list[tuple[str, Write]] = []
         for name, blob in frozen.shards.items():
             if blob is None:
                 continue
             for chunk, part in enumerate(split(blob)):
                 key = Key("s", self.epoch, self._seq, chunk, name).encode()
-                writes.append((key, part))
+                writes.append((name, (key, part)))
         return writes
 
     def _acknowledged(self, key: bytes, shards: dict[str, ShardRef]) -> None:

@@ -89,7 +89,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What closes a snapshot: complete when every shard it names is there.
 
     ``log_partitions`` is the number of partitions of the log when it was written: a
-    service hashes to another partition when that changes.
+    service hashes to another partition when that changes. Nothing of this partition
+    of the state before the offset ``since`` is needed by who takes it over.
     """
 
     epoch: int
@@ -98,6 +99,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     log_partitions: int
     worker: str
     shards: dict[str, ShardRef]
+    since: int = 0
 
 
 class Restored(NamedTuple):
@@ -175,6 +177,20 @@ class History:
         """Return the worker of the newest claim, empty where there is none."""
         claims = [key for key in self.records if key.kind == "c"]
         return max(claims, key=lambda key: key.epoch).name if claims else ""
+
+    def needed_since(self) -> int | None:
+        """Return the offset from which on the newest manifest needs records.
+
+        ``None`` where there is no manifest that can be read.
+        """
+        keys = [key for key in self.records if key.kind == "m"]
+        if not keys:
+            return None
+        newest = max(keys, key=lambda key: (key.epoch, key.seq))
+        try:
+            return read_manifest(self.records[newest]).since
+        except (msgspec.DecodeError, zlib.error):
+            return None
 
     def newest(self) -> Restored | None:
         """Return the newest complete snapshot, ``None`` where there never was one.

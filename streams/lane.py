@@ -17,6 +17,7 @@ from detector.records import LogRecord
 from streams.fence import Fence, Fenced, Frozen
 from streams.history import DamagedState, Restored
 from streams.outbox import SHARD, Emitter, Outbox
+from streams.packs import Packs, unpack
 from streams.ports import CoreFactory, LogPort, PartitionCore
 from streams.progress import Counters, LaneProgress, LaneState
 from streams.settings import StateReset
@@ -71,6 +72,7 @@ class Lane:
         self.highwater: int | None = None
         self._fence = fence
         self._config = config
+        self._packs = Packs()
         self._snapshot_lock = asyncio.Lock()
         self._written_offset = -1
         self._progress_s = config.monotonic_s()
@@ -145,7 +147,7 @@ class Lane:
             self.core = self._config.cores.new(self.partition)
             self.core.next_offset = start
             return
-        shards = dict(restored.shards)
+        shards = unpack(restored.shards)
         self.outbox = Outbox.decode(shards.pop(SHARD)) if SHARD in shards else Outbox()
         self.core = self._config.cores.restore(self.partition, shards, start)
         self.committable = start
@@ -257,14 +259,16 @@ class Lane:
     def _freeze(self) -> tuple[Frozen, int]:
         """Encode state and outbox as they are at one offset."""
         whole = self._fence.must_write_whole
+        due = set() if whole else self._packs.due()
         shards: dict[str, bytes | None] = (
-            dict(self.core.all_shards()) if whole else self.core.dirty_shards()
+            dict(self.core.all_shards()) if whole else self.core.dirty_shards(due)
         )
         self.core.mark_clean()
-        if whole or self.outbox.is_dirty:
+        if whole or self.outbox.is_dirty or SHARD in due:
             shards[SHARD] = self.outbox.encode()
             self.outbox.is_dirty = False
-        return Frozen(self.next_offset, shards, whole), len(self.outbox)
+        packs = self._packs.pack(shards, whole=whole, due=due)
+        return Frozen(self.next_offset, packs, whole), len(self.outbox)
 
     async def _send(self) -> bool:
         """Send what is durable, after another look at the fence if time has passed.

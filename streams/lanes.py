@@ -18,7 +18,7 @@ from faust.types import TP
 
 from detector.records import LogRecord
 from streams.bounded import Refused
-from streams.fence import Fence, Fenced, StateLog
+from streams.fence import Fence, Fenced
 from streams.halt import Exit
 from streams.lane import TRANSIENT, Lane, LaneConfig
 from streams.outbox import Emitter
@@ -26,6 +26,7 @@ from streams.ports import Bounds, CoreFactory
 from streams.progress import Counters, LaneProgress, LaneState
 from streams.refusals import Refusals
 from streams.settings import Settings
+from streams.statelog import StateLog
 from streams.topics import LOG
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ give its state in shards. The batch source implements the log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from detector.records import LogRecord, Outputs
@@ -20,14 +20,18 @@ class PartitionCore(Protocol):
     def apply(self, records: Sequence[LogRecord]) -> Outputs:
         """Apply records in offset order; those below ``next_offset`` are dropped."""
 
-    def dirty_shards(self) -> dict[str, bytes | None]:
-        """Return the shards changed since ``mark_clean`` (``None``: deleted)."""
+    def dirty_shards(self, also: Collection[str] = ()) -> dict[str, bytes | None]:
+        """Return the shards changed since ``mark_clean`` (``None``: deleted).
+
+        What is named in ``also`` is written too, itself or what replaces it; a name
+        that stands for nothing any more is left out.
+        """
 
     def all_shards(self) -> dict[str, bytes]:
         """Return the whole state."""
 
     def mark_clean(self) -> None:
-        """Remember the state as written."""
+        """Remember as written what was asked for last, all shards or the changed."""
 
     def wants_tick(self, now_ms: int) -> bool:
         """Return whether something is open that only time can close."""

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 
 from streams.bus import Bus
 from streams.errors import Refused, Unreachable
-from streams.fence import Fenced, StateLog, order
+from streams.fence import Fenced, order
 from streams.groups import Group, look_at_group
 from streams.history import (
     FROM_START,
@@ -29,9 +29,11 @@ from streams.history import (
     Restored,
     total_bytes,
 )
+from streams.packs import unpack
 from streams.ports import Bounds
 from streams.settings import Settings
 from streams.startpoint import Blind, damaged, starting_point
+from streams.statelog import recent
 from streams.topics import LOG, STATE, TopicAdmin
 
 
@@ -130,22 +132,24 @@ class StateAdmin:
     ) -> PartitionState:
         topic = self._bus.settings.topic(LOG)
         start, end = await self._bus.extent(topic, partition)
-        history, times = await _read(self._bus.state_log(partition))
+        log = self._bus.state_log(partition)
+        history, _, records = await recent(log, await log.end())
+        times = {r.key: r.timestamp_ms for r in records if r.timestamp_ms}
         bounds = Bounds(start, end, committed.get((topic, partition)))
         restored, blind = self._judge(history, bounds)
         manifest = restored.manifest if restored else None
-        shards = restored.shards if restored else {}
+        packs = restored.shards if restored else {}
         written = Key("m", manifest.epoch, manifest.seq) if manifest else None
         return PartitionState(
             partition=partition,
             epoch=history.epoch_seen,
-            owner=history.owner(),
+            owner=history.owner() or (manifest.worker if manifest else ""),
             next_offset=manifest.next_offset if manifest else None,
             ordered=history.ordered(),
             log_start=start,
             log_end=end,
-            shards=len(shards),
-            bytes=total_bytes(shards),
+            shards=len(unpack(packs)),
+            bytes=total_bytes(packs),
             written_ms=times.get(written.encode()) if written else None,
             blind=blind,
         )
@@ -167,16 +171,6 @@ class StateAdmin:
         except DamagedState as error:
             return None, damaged(error)
         return restored, ""
-
-
-async def _read(log: StateLog) -> tuple[History, dict[bytes, int]]:
-    """Return the history of a state partition and when its manifests were written."""
-    history, times = History(), {}
-    async for record in log.read(0, await log.end()):
-        history.add(record.key, record.value)
-        if record.key and record.key.startswith(b"m/") and record.timestamp_ms:
-            times[record.key] = record.timestamp_ms
-    return history, times
 
 
 @asynccontextmanager

@@ -15,9 +15,9 @@ from typing import Protocol
 import msgspec
 
 from detector.events import EVERY_SERVICE
-from streams.fence import Write
 from streams.lane import TRANSIENT, Lane
 from streams.lanes import EVERY_SERVICE_KEY, Lanes
+from streams.statelog import Write
 
 logger = logging.getLogger(__name__)
 

@@ -137,13 +137,14 @@ class RateRatioRows(RowStore):
 
     def reset(self, rows: ArrayLike) -> None:
         """Forget everything but ``persistence_ms``: as on the first day."""
-        kept = self.persistence_ms[self._positions(rows)]
-        super().reset(rows)
-        self.persistence_ms[self._positions(rows)] = kept
+        positions = self._positions(rows)
+        kept = self.persistence_ms[positions]
+        super().reset(positions)
+        self.persistence_ms[positions] = kept
 
     def reset_recovery(self, rows: ArrayLike) -> None:
         """Start asking anew whether the rows have recovered: at an episode's start."""
-        self.recovery[self._positions(rows)] = 0.0
+        self.recovery[self._rewriting(rows)] = 0.0
 
     def update(
         self,

@@ -39,6 +39,11 @@ class RowStore:
     ----------
     capacity : int, default=64
         Rows to reserve; grows by doubling.
+
+    Attributes
+    ----------
+    rewritten : set of int
+        Positions that were made new, reset or given back; whoever saves rows clears it.
     """
 
     COLUMNS: ClassVar[Mapping[str, Column]] = {}
@@ -46,6 +51,7 @@ class RowStore:
     def __init__(self, capacity: int = 64) -> None:
         self._live = np.zeros(0, dtype=np.bool_)
         self._free: list[int] = []
+        self.rewritten: set[int] = set()
         for name, column in self.COLUMNS.items():
             setattr(self, name, np.zeros(_shape(0, column), dtype=column.kind))
         self._grow(max(1, capacity))
@@ -65,14 +71,14 @@ class RowStore:
 
     def free(self, rows: ArrayLike) -> None:
         """Give rows back; their positions may be handed out again."""
-        positions = self._positions(rows)
+        positions = self._rewriting(rows)
         self._live[positions] = False
         for row in positions.tolist():
             heapq.heappush(self._free, row)
 
     def reset(self, rows: ArrayLike) -> None:
         """Make rows as they were when allocated."""
-        positions = self._positions(rows)
+        positions = self._rewriting(rows)
         for name, column in self.COLUMNS.items():
             getattr(self, name)[positions] = column.fresh
 
@@ -101,6 +107,12 @@ class RowStore:
         for name in self.COLUMNS:
             getattr(self, name)[rows] = block[name]
         return rows
+
+    def _rewriting(self, rows: ArrayLike) -> IntArray:
+        """Positions that change by other means than windows."""
+        positions = self._positions(rows)
+        self.rewritten.update(positions.tolist())
+        return positions
 
     def _positions(self, rows: ArrayLike) -> IntArray:
         """Rows as positions in use, each once."""

@@ -104,8 +104,8 @@ def image(partition: Partition) -> dict[str, Any]:
 def _type_of(name: str) -> Any:
     if name == state.PARTITION_BLOCK:
         return state.PartitionBlock
-    is_scope = name.startswith(state.SCOPE_PREFIX)
-    return state.ScopeBlock if is_scope else state.DayBlock
+    kinds = {"scope": state.ScopeBlock, "rows": state.RowsBlock}
+    return kinds.get(name.partition("/")[0], state.DayBlock)
 
 
 def decisions(said: Iterable[bytes]) -> dict[str, list[tuple[Any, ...]]]:

@@ -19,6 +19,7 @@ from kafka.admin import KafkaAdminClient
 from streams.bus import Bus
 from streams.history import History, Manifest
 from streams.outbox import SHARD
+from streams.packs import unpack
 from streams.settings import Settings, SourceKind
 from streams.topics import LOG, create_missing
 from streams.wallclock import monotonic_s
@@ -124,7 +125,7 @@ class Stage:
                 history.add(record.key, record.value)
             newest = history.newest()
             if newest is not None:
-                found[partition] = (newest.manifest, newest.shards)
+                found[partition] = (newest.manifest, unpack(newest.shards))
         return found
 
     def counts(self) -> tuple[Counter[str], Counter[str]]:

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from detector.records import LogRecord, Output, Outputs
 
@@ -52,9 +52,10 @@ class CountingPartition:
         """Return one shard per key."""
         return {key: self._shard(key) for key in self.counts}
 
-    def dirty_shards(self) -> dict[str, bytes | None]:
-        """Return the shards of the keys that changed."""
-        return {key: self._shard(key) for key in self.dirty}
+    def dirty_shards(self, also: Collection[str] = ()) -> dict[str, bytes | None]:
+        """Return the shards of the keys that changed or are asked for."""
+        wanted = self.dirty | (set(also) & self.counts.keys())
+        return {key: self._shard(key) for key in wanted}
 
     def _shard(self, key: str) -> bytes:
         return json.dumps([self.counts[key], self.sums[key]]).encode()

@@ -139,7 +139,9 @@ def test_incremental_snapshots_change_nothing(seed: int) -> None:
             partition = state.restore(0, shards, cursor)
             continue
         for name, block in state.dirty_blocks(partition).items():
-            if block is not None:
+            if block is None:
+                del shards[name]
+            else:
                 shards[name] = block
         state.mark_clean(partition)
         cursor = min(ahead, len(records))

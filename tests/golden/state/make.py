@@ -1,7 +1,8 @@
 """Write what this version leaves behind: its state topic, its log, its outputs.
 
-``python -m tests.golden.state.make`` writes a folder named after the version and
-never touches one that is there: old folders are what later versions must read.
+``python -m tests.golden.state.make`` writes a folder named after the version and the
+version of its state, and never touches one that is there: old folders are what later
+versions must read.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from detector import state
 from detector.engine import Partition
 from detector.records import LogRecord, Output
 from detector.rulefile import RuleSet, load_rules
@@ -25,6 +27,7 @@ from detector.version import CODE_VERSION
 from streams.core import Core
 from streams.fence import Fence, Frozen
 from streams.outbox import SHARD, Outbox
+from streams.packs import Packs
 from tests.unit.streams.memory import MemoryPartition, MemoryStateLog
 
 HERE = Path(__file__).parent
@@ -85,14 +88,16 @@ async def snapshots(log: list[LogRecord], rules: RuleSet) -> list[tuple[Any, Any
     topic = MemoryPartition()
     fence = Fence(MemoryStateLog(topic), worker="golden", log_partitions=4)
     await fence.claim()
-    core, outbox = Core(Partition(0, rules)), Outbox()
+    core, outbox, packs = Core(Partition(0, rules)), Outbox(), Packs()
     for record in log[:SNAPSHOT_AT]:
         outbox.add(core.apply([record]).records)
         whole = fence.must_write_whole
-        shards = core.all_shards() if whole else core.dirty_shards()
+        due = set() if whole else packs.due()
+        shards = core.all_shards() if whole else core.dirty_shards(due)
         core.mark_clean()
         shards = {**shards, SHARD: outbox.encode()}
-        await fence.write(Frozen(core.next_offset, shards, whole))
+        packed = packs.pack(shards, whole=whole, due=due)
+        await fence.write(Frozen(core.next_offset, packed, whole))
         await fence.clean()
     topic.compact()
     return [(record.key, record.value) for record in topic.records]
@@ -105,7 +110,7 @@ def outputs_of(partition: Partition, log: list[LogRecord]) -> list[Output]:
 
 def main() -> int:
     """Write the folder of this version unless it is there."""
-    folder = HERE / CODE_VERSION
+    folder = HERE / f"{CODE_VERSION}.{state.VERSION}"
     if folder.exists():
         sys.stderr.write(f"{folder.name} is there: a golden state is never rewritten\n")
         return 2

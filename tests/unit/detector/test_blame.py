@@ -270,5 +270,6 @@ def test_batches_and_restores_change_nothing() -> None:
     assert [(o.topic, o.value) for o in found] == whole
     assert state.all_blocks(partition).keys() == {
         "partition",
+        "rows/shop/production",
         "scope/shop/production",
     }

@@ -78,6 +78,7 @@ def test_dirty_blocks_add_up() -> None:
     """A snapshot and the dirty blocks after it are the whole state, at each record."""
     partition = Partition(0, QUICK)
     shards: dict[str, bytes] = {}
+    kinds: set[str] = set()
     log = mixed().windows(range(15, 22), {"1": (800, 8), "2": (200, 20)})
     log.add(at(22) + 3, tick(22)).add(at(22) + 4, tick(23))
     log.add(at(23), command(23, "freeze"))
@@ -89,7 +90,10 @@ def test_dirty_blocks_add_up() -> None:
             else:
                 shards[name] = block
         state.mark_clean(partition)
-        assert shards == state.all_blocks(partition)
+        again = state.restore(0, shards, partition.next_offset)
+        assert state.all_blocks(again) == state.all_blocks(restored(partition))
+        kinds |= {name.partition("/")[0] for name in shards}
+    assert {"partition", "scope", "rows", "steps"} <= kinds
 
 
 def test_rules_survive_restore() -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from detector.records import LogRecord, Output
-from streams.fence import StateRecord, Write
 from streams.ports import Bounds
+from streams.statelog import StateRecord, Write
 
 Hook = Callable[[Sequence[Write]], Awaitable[None]]
 

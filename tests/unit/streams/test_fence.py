@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
 import pytest
 
-from streams.fence import CLAIM_ATTEMPTS, Fence, Fenced, Frozen, Write
+from streams import statelog
+from streams.fence import CLAIM_ATTEMPTS, Fence, Fenced, Frozen
 from streams.history import CHUNK_BYTES, DamagedState, History, Key
+from streams.statelog import StateRecord, Write
 from tests.unit.streams.memory import MemoryPartition, MemoryStateLog
 
 Shards = dict[str, bytes | None]
@@ -321,10 +323,15 @@ def test_keys_survive_any_name() -> None:
         assert Key.decode(claim.encode()) == claim
 
 
-async def test_random_histories_lose_nothing(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("tail", [1, 3, 64])
+async def test_random_histories_lose_nothing(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, tail: int
+) -> None:
     """Whatever claims, snapshots, lost connections, zombies and compactions come
     in whatever order: a snapshot that was reported safe is never lost, and what is
-    restored is the state of exactly one offset. (Deterministic: seeded.)"""
+    restored is the state of exactly one offset, however little of the partition is
+    read first. (Deterministic: seeded.)"""
+    monkeypatch.setattr(statelog, "TAIL_RECORDS", tail)
     for _ in range(300):
         await one_history(rng, steps=40)
 
@@ -344,6 +351,10 @@ async def one_history(rng: np.random.Generator, steps: int) -> None:
             state = {} if restored is None else decoded(restored.shards)
             offset = -1 if restored is None else restored.manifest.next_offset
             assert offset >= safe, "a snapshot reported safe was lost"
+            all_of_it = History()
+            for record in partition.records[:-1]:
+                all_of_it.add(record.key, record.value)
+            assert restored == all_of_it.newest()
             assert max(state.values(), default=-1) == offset
             living.append((fence, state))
         else:
@@ -380,6 +391,70 @@ async def changed(
 
 def decoded(shards: dict[str, bytes]) -> dict[str, int]:
     return {name: int(blob) for name, blob in shards.items()}
+
+
+class CountingLog(MemoryStateLog):
+    """Counts the records that are read."""
+
+    count = 0
+
+    async def read(self, start: int, stop: int) -> AsyncIterator[StateRecord]:
+        """Yield what stands there."""
+        async for record in super().read(start, stop):
+            self.count += 1
+            yield record
+
+
+async def test_claim_reads_back_from_the_end() -> None:
+    """Where nothing is ever compacted a claim still reads what is needed only."""
+    partition = MemoryPartition()
+    fence = await owner(partition)
+    read = []
+    for seq in range(1, 1200):
+        await fence.write(Frozen(seq, {"a": b"1", "b": b"2"}, whole=seq == 1))
+        await fence.clean()
+        if seq % 400 == 399:
+            log = CountingLog(partition)
+            fence = Fence(log, worker="w", log_partitions=4)
+            restored = await fence.claim()
+            assert restored is not None
+            assert restored.manifest.next_offset == seq
+            read.append(log.count)
+            await fence.write(Frozen(seq, restored.shards, whole=True))
+    assert len(partition.records) > 6000
+    assert max(read) <= statelog.TAIL_RECORDS
+
+
+async def test_old_shard_is_read_from_afar() -> None:
+    """A shard that has not changed for long is found, with nothing before it."""
+    partition = MemoryPartition()
+    fence = await owner(partition)
+    await fence.write(whole(0, a=b"0", old=b"0"))
+    for seq in range(1, 300):
+        await fence.write(Frozen(seq, {"a": b"1", "old": b"1"}, whole=False))
+        await fence.clean()
+    begun = partition.end
+    for seq in range(300, 500):
+        await fence.write(part(seq, a=b"2"))
+        await fence.clean()
+    log = CountingLog(partition)
+    restored = await Fence(log, worker="w", log_partitions=4).claim()
+    assert restored is not None
+    assert restored.shards == {"a": b"2", "old": b"1"}
+    assert partition.end - begun <= log.count <= partition.end - begun + 10
+
+
+async def test_incomplete_newest_falls_back() -> None:
+    """Where the newest snapshot lost a shard, an older complete one is looked for."""
+    partition = MemoryPartition()
+    fence = await owner(partition)
+    for seq in range(1, 100):
+        await fence.write(Frozen(seq, {"a": b"%d" % seq}, whole=seq == 1))
+    lost = Key("s", 1, 99, 0, "a").encode()
+    partition.records = [r for r in partition.records if r.key != lost]
+    restored = await fence_on(partition).claim()
+    assert restored is not None
+    assert restored.manifest.next_offset == 98
 
 
 def test_history_ignores_replaced_owners() -> None:

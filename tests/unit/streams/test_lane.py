@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import pytest
 
 from detector.records import Output
-from streams.fence import Fence, Fenced, Write
+from streams.fence import Fence, Fenced
 from streams.lane import OUTPUTS_MAX, Lane, LaneConfig
 from streams.outbox import Outbox
 from streams.ports import Bounds
 from streams.progress import Counters, LaneState
 from streams.settings import StateReset
+from streams.statelog import Write
 from tests.integration.workers import OUTPUT_EVERY, CountingCores, CountingPartition
 from tests.unit.streams.memory import (
     MemoryEmitter,

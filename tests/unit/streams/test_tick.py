@@ -9,8 +9,8 @@ from faust.types import TP
 
 from detector.decode import decode
 from detector.events import Tick
-from streams.fence import Write
 from streams.ingress.drained import Drained, Held
+from streams.statelog import Write
 from streams.tick import Ticker, tick_bytes
 from tests.integration.workers import CountingPartition
 from tests.unit.streams.rig import LOG, Rig

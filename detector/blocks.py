@@ -1,0 +1,142 @@
+"""Names and layouts of the blocks of bytes that a partition's state is made of.
+
+Every block starts with its format version; a reader refuses a newer one by name
+instead of guessing. Version 1 held the rows of a scope, column by column, inside the
+scope's own block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct, field
+
+from detector.durationledger import DurationStrip
+from detector.evidence.rowimage import Layout
+from detector.ledger import CountStrip, Key
+from detector.scope import Scope, ScopeKey
+from detector.steps import Window
+
+VERSION = 2
+PARTITION_BLOCK = "partition"
+SCOPE_PREFIX = "scope/"
+ROWS_PREFIX = "rows/"
+STEPS_PREFIX = "steps/"
+DAY_PREFIX = "ledger/"
+
+
+class StateError(Exception):
+    """A block can not be read; the message names it and what to do."""
+
+
+class PartitionBlock(Struct, kw_only=True):
+    """What belongs to the partition as a whole; ``row`` is how its rows lie."""
+
+    version: int
+    next_offset: int
+    arrival_ms: int
+    rules: bytes
+    rules_of_service: dict[str, bytes]
+    counts: dict[str, int]
+    row: Layout = field(default_factory=list)
+
+
+class ScopeBlock(Struct, kw_only=True):
+    """One scope without its rows and large days; ``rows`` are those of version 1."""
+
+    version: int
+    scope: Scope
+    rows: dict[str, bytes] = field(default_factory=dict)
+    days: list[int] = field(default_factory=list)
+
+
+class RowsBlock(Struct, kw_only=True):
+    """The rows of a scope's series, watch by watch in order, as they once were."""
+
+    version: int
+    image: bytes
+
+
+class StepsBlock(Struct, kw_only=True):
+    """Windows that changed the rows of a scope after that, oldest first."""
+
+    version: int
+    windows: list[Window]
+
+
+class DayBlock(Struct, kw_only=True):
+    """Counts and durations of one scope on one day that is over."""
+
+    version: int
+    counts: dict[Key, CountStrip]
+    durations: dict[Key, DurationStrip]
+
+
+Block = TypeVar("Block", PartitionBlock, ScopeBlock, RowsBlock, StepsBlock, DayBlock)
+
+encode = msgspec.msgpack.Encoder().encode
+
+
+def block_name(key: ScopeKey) -> str:
+    """Name of a scope's block."""
+    # Names may hold slashes but no percent sign: a/b in c is not a in b/c.
+    service, environment = (part.replace("/", "%2F") for part in key)
+    return f"{SCOPE_PREFIX}{service}/{environment}"
+
+
+def scope_of(name: str) -> ScopeKey:
+    """Key of the scope that a block belongs to.
+
+    Examples
+    --------
+    >>> scope_of("rows/a%2Fb/c"), scope_of("ledger/shop/production/20500").service
+    (ScopeKey(service='a/b', environment='c'), 'shop')
+    """
+    service, environment = (p.replace("%2F", "/") for p in name.split("/")[1:3])
+    return ScopeKey(service, environment)
+
+
+def rows_name(key: ScopeKey) -> str:
+    """Name of the block of a scope's rows."""
+    return f"{ROWS_PREFIX}{block_name(key).removeprefix(SCOPE_PREFIX)}"
+
+
+def steps_name(key: ScopeKey, number: int) -> str:
+    """Name of a block of steps, counted since the rows were written whole."""
+    tail = block_name(key).removeprefix(SCOPE_PREFIX)
+    return f"{STEPS_PREFIX}{tail}/{number}"
+
+
+def day_name(key: ScopeKey, day: int) -> str:
+    """Name of the block of a scope's day, counted from 1970-01-01."""
+    return f"{DAY_PREFIX}{block_name(key).removeprefix(SCOPE_PREFIX)}/{day}"
+
+
+def read_block(blocks: Mapping[str, bytes], name: str, kind: type[Block]) -> Block:
+    """One block, decoded.
+
+    Raises
+    ------
+    StateError
+        If it is missing, newer than this code, or damaged.
+    """
+    try:
+        block: Block = _decoder(kind).decode(blocks[name])
+    except KeyError as error:
+        raise StateError(f"block {name} is missing: rebuild the state") from error
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise StateError(f"block {name} is damaged ({error}): rebuild it") from error
+    if block.version > VERSION:
+        raise StateError(
+            f"block {name} has version {block.version}, this code reads up to "
+            f"{VERSION}: start the newer release of hypercare"
+        )
+    return block
+
+
+@cache
+def _decoder(kind: type[Block]) -> msgspec.msgpack.Decoder[Block]:
+    return msgspec.msgpack.Decoder(kind)

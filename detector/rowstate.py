@@ -1,0 +1,243 @@
+"""The rows of all scopes in blocks: whole now and then, in between what changed them.
+
+A scope's rows are written whole (``rows/``) or as the windows since the last time
+(``steps/``). Which of the two is a function of the partition alone, so that the
+bookkeeping after a snapshot repeats the decision taken for it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.blocks import (
+    STEPS_PREFIX,
+    VERSION,
+    RowsBlock,
+    ScopeBlock,
+    StateError,
+    StepsBlock,
+    block_name,
+    encode,
+    read_block,
+    rows_name,
+    scope_of,
+    steps_name,
+)
+from detector.evidence.rowimage import (
+    Layout,
+    columns_of,
+    image_of,
+    layout_of,
+    record_of,
+)
+from detector.evidence.rows import COLUMNS
+from detector.scope import Scope, ScopeKey
+from detector.series import Series
+from detector.steps import STEPS_MAX, RowsWritten, Window, take_again, windows_of
+
+if TYPE_CHECKING:
+    from detector.engine import Partition
+
+ROW = record_of(COLUMNS)
+
+
+class How(Enum):
+    """How the rows of a scope go into the next snapshot."""
+
+    WHOLE = "whole"
+    STEPS = "steps"
+    NOT = "not"
+
+
+def whole_rows(
+    partition: Partition, keys: Iterable[ScopeKey]
+) -> dict[str, bytes | None]:
+    """Blocks of all rows of some scopes, copied in one go."""
+    found: dict[str, bytes | None] = {}
+    positions = {key: _positions(partition.scopes[key]) for key in keys}
+    image = image_of(partition.rows, [row for own in positions.values() for row in own])
+    at = 0
+    for key, own in positions.items():
+        part, at = image[at : at + len(own)].tobytes(), at + len(own)
+        if own:
+            found[rows_name(key)] = encode(RowsBlock(version=VERSION, image=part))
+    return found
+
+
+def changed_rows(
+    partition: Partition, keys: Collection[ScopeKey]
+) -> dict[str, bytes | None]:
+    """What to write of the rows of scopes that changed; None: the block is gone."""
+    how = {key: _how(partition, key) for key in keys}
+    anew = [key for key in keys if how[key] is How.WHOLE]
+    found: dict[str, bytes | None] = {}
+    for key in anew:
+        found |= dict.fromkeys(row_names(partition, key))
+    found |= whole_rows(partition, anew)
+    for key in keys:
+        if how[key] is How.STEPS:
+            kept = windows_of(partition.scopes[key], partition.steps[key])
+            block = StepsBlock(version=VERSION, windows=kept)
+            number = partition.rows_written[key].blocks
+            found[steps_name(key, number)] = encode(block)
+    return found
+
+
+def row_names(partition: Partition, key: ScopeKey) -> list[str]:
+    """Blocks that hold a scope's rows in the snapshots so far."""
+    written = partition.rows_written.get(key)
+    if written is None:
+        return []
+    names = [steps_name(key, number) for number in range(written.blocks)]
+    return [rows_name(key), *names] if written.positions else names
+
+
+def mark_rows(partition: Partition, *, whole: bool) -> None:
+    """Remember what the snapshot just taken holds."""
+    if whole:
+        for key, scope in partition.scopes.items():
+            # At different ages, or all of them would be due in the same snapshot.
+            age = crc32(block_name(key).encode()) % STEPS_MAX
+            partition.rows_written[key] = RowsWritten(_positions(scope), 0, age)
+    for key in partition.dirty if not whole else ():
+        how = _how(partition, key)
+        if how is How.WHOLE:
+            positions = _positions(partition.scopes[key])
+            partition.rows_written[key] = RowsWritten(positions)
+        elif how is How.STEPS:
+            before = partition.rows_written[key]
+            partition.rows_written[key] = before._replace(
+                blocks=before.blocks + 1,
+                windows=before.windows + len(partition.steps[key]),
+            )
+    for key in partition.gone:
+        partition.rows_written.pop(key, None)
+    partition.steps.clear()
+    partition.rows.rewritten.clear()
+
+
+def write_rows_anew(partition: Partition, key: ScopeKey) -> None:
+    """Have the rows of a scope written whole next time."""
+    written = partition.rows_written.get(key)
+    if written is not None:
+        aged = written._replace(windows=STEPS_MAX + 1)
+        partition.rows_written[key] = aged
+
+
+def restore_rows(
+    partition: Partition, found: list[ScopeBlock], blocks: Mapping[str, bytes]
+) -> None:
+    """Put the rows of restored scopes in place, and take the steps since again."""
+    series = [_series(block.scope) for block in found]
+    images = [
+        _image(block, len(own), blocks)
+        for block, own in zip(found, series, strict=True)
+    ]
+    image = np.concatenate(images) if images else np.empty(0, ROW)
+    rows = partition.rows.insert(columns_of(image)).tolist()
+    for one, row in zip((s for own in series for s in own), rows, strict=True):
+        one.row = row
+    steps = _steps_by_scope(blocks)
+    taken = []
+    for block in found:
+        key = block.scope.key
+        read = [_steps(blocks, key, n) for n in sorted(steps.get(key, ()))]
+        windows = [window for one in read for window in one]
+        taken.append((block.scope, windows))
+        if block.version > 1:  # else there is no block of rows to build upon
+            partition.rows_written[key] = RowsWritten(
+                _positions(block.scope), max(steps.get(key, [-1])) + 1, len(windows)
+            )
+    take_again(taken, partition.rows)
+    partition.rows.rewritten.clear()
+
+
+def check_layout(layout: Layout, version: int) -> None:
+    """Refuse rows of other columns: leaving one out would change verdicts.
+
+    Raises
+    ------
+    StateError
+        With the names of the columns.
+    """
+    wanted = layout_of(COLUMNS)
+    if version > 1 and layout != wanted:
+        wrong = {name for name, _, _ in set(layout) ^ set(wanted)}
+        names = ", ".join(sorted(wrong)) or "in another order"
+        raise StateError(f"columns {names} are unknown, missing or of another form")
+
+
+def _how(partition: Partition, key: ScopeKey) -> How:
+    written, kept = partition.rows_written.get(key), partition.steps.get(key, ())
+    positions = _positions(partition.scopes[key])
+    if written is None or written.positions != positions:
+        return How.WHOLE
+    if not partition.rows.rewritten.isdisjoint(positions):
+        return How.WHOLE
+    if written.windows + len(kept) > STEPS_MAX:
+        return How.WHOLE
+    return How.STEPS if kept else How.NOT
+
+
+def _positions(scope: Scope) -> tuple[int, ...]:
+    return tuple([row for watch in scope.watches.values() for row in watch.rows()])
+
+
+def _series(scope: Scope) -> list[Series]:
+    return [
+        one
+        for watch in scope.watches.values()
+        for track in watch.tracks.values()
+        for one in track.series.series
+    ]
+
+
+def _image(block: ScopeBlock, count: int, blocks: Mapping[str, bytes]) -> NDArray[Any]:
+    """The rows of one scope, as records."""
+    key = block.scope.key
+    if block.version == 1:
+        return _image_of_columns(block_name(key), block.rows, count)
+    if not count:
+        return np.empty(0, ROW)
+    name = rows_name(key)
+    data = read_block(blocks, name, RowsBlock).image
+    if len(data) != count * ROW.itemsize:
+        raise StateError(
+            f"block {name} holds {len(data)} bytes, {count} rows of {ROW.itemsize} "
+            "are expected: rebuild the state"
+        )
+    return np.frombuffer(data, ROW)
+
+
+def _image_of_columns(name: str, rows: Mapping[str, bytes], count: int) -> NDArray[Any]:
+    """The same from version 1."""
+    if rows.keys() != COLUMNS.keys():
+        wrong = ", ".join(sorted(rows.keys() ^ COLUMNS.keys()))
+        raise StateError(f"block {name}: columns {wrong} are unknown or missing")
+    image = np.empty(count, ROW)
+    for column, spec in COLUMNS.items():
+        shape = (count, spec.width) if spec.width else (count,)
+        try:
+            image[column] = np.frombuffer(rows[column], spec.kind).reshape(shape)
+        except ValueError as error:
+            raise StateError(f"block {name}, column {column}: {error}") from error
+    return image
+
+
+def _steps_by_scope(blocks: Iterable[str]) -> dict[ScopeKey, list[int]]:
+    found: dict[ScopeKey, list[int]] = defaultdict(list)
+    for name in blocks:
+        if name.startswith(STEPS_PREFIX):
+            found[scope_of(name)].append(int(name.rpartition("/")[2]))
+    return found
+
+
+def _steps(blocks: Mapping[str, bytes], key: ScopeKey, number: int) -> list[Window]:
+    return read_block(blocks, steps_name(key, number), StepsBlock).windows
