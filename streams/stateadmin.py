@@ -159,6 +159,8 @@ class StateAdmin:
         restored = None
         try:
             restored = history.newest()
+            if restored is not None:
+                unpack(restored.shards)
             starting_point(
                 restored,
                 bounds,

@@ -126,11 +126,7 @@ class RateRatioRows(RowStore):
     persistence_ms: IntArray
 
     def allocate(self, count: int, *, persistence_ms: int = PERSISTENCE_MS) -> IntArray:
-        """Take ``count`` fresh rows into use: the lowest free positions.
-
-        ``persistence_ms`` is how long after its onset harm must last (see
-        `persistent`).
-        """
+        """Take fresh rows; ``persistence_ms`` is how long harm must last to act."""
         rows = super().allocate(count)
         self.persistence_ms[rows] = persistence_ms
         return rows

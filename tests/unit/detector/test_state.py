@@ -8,6 +8,7 @@ import pytest
 from detector import engine, state
 from detector.engine import Partition
 from detector.scope import ScopeKey
+from detector.steps import STEPS_MAX
 from tests.unit.detector.samples import sketch
 from tests.unit.detector.traffic import (
     QUICK,
@@ -94,6 +95,79 @@ def test_dirty_blocks_add_up() -> None:
         assert state.all_blocks(again) == state.all_blocks(restored(partition))
         kinds |= {name.partition("/")[0] for name in shards}
     assert {"partition", "scope", "rows", "steps"} <= kinds
+
+
+def steady(windows: int) -> Log:
+    """A candidate beside its control, a record a window, ripe to be closed."""
+    log = Log().add(at(0), deploy(0, predecessor="1"))
+    return log.windows(range(windows), {"1": (800, 8), "2": (200, 2)})
+
+
+def changes(partition: Partition, shards: dict[str, bytes], *also: str) -> set[str]:
+    """Take a snapshot of what changed; the names of what was written."""
+    found = state.dirty_blocks(partition, also)
+    for name, block in found.items():
+        if block is None:
+            shards.pop(name)
+        else:
+            shards[name] = block
+    state.mark_clean(partition)
+    return {name for name, block in found.items() if block is not None}
+
+
+def test_rows_are_whole_now_and_then() -> None:
+    """Between two whole images of the rows stand as many windows as are allowed."""
+    partition, shards = Partition(0, QUICK), dict[str, bytes]()
+    kinds = []
+    for record in steady(40).records:
+        partition.apply([record])
+        written = {name.partition("/")[0] for name in changes(partition, shards)}
+        kinds.append("r" if "rows" in written else "s" if "steps" in written else "-")
+        assert not {"rows", "steps"} <= written
+    assert "r" + "s" * STEPS_MAX + "r" in "".join(kinds).replace("-", "")
+    assert "s" * (STEPS_MAX + 1) not in "".join(kinds).replace("-", "")
+
+
+def test_late_snapshot_writes_rows_whole() -> None:
+    """After more windows than a restore should take again there are no steps."""
+    partition, shards = Partition(0, QUICK), dict[str, bytes]()
+    log = steady(40).records
+    feed(partition, log[:5])
+    changes(partition, shards)
+    feed(partition, log[5:])
+    assert max(map(len, partition.steps.values())) == STEPS_MAX + 1
+    assert "rows/shop/production" in changes(partition, shards)
+    again = state.restore(0, shards, partition.next_offset)
+    assert state.all_blocks(again) == state.all_blocks(restored(partition))
+
+
+@pytest.mark.parametrize("name", ["scope/shop/production", "steps/shop/production/0"])
+def test_named_block_is_written_again(name: str) -> None:
+    """A block that is asked for is written although nothing changed: steps as rows."""
+    partition, shards = Partition(0, QUICK), dict[str, bytes]()
+    for record in steady(8).records:
+        partition.apply([record])
+        changes(partition, shards)
+    assert name in shards
+    asked = changes(partition, shards, name, "scope/gone/production", "outbox")
+    rows = {"rows/shop/production"} if name.startswith("steps") else set()
+    assert asked == {"partition", "scope/shop/production"} | rows
+    assert bool(rows) != any(one.startswith("steps/") for one in shards)
+    again = state.restore(0, shards, partition.next_offset)
+    assert state.all_blocks(again) == state.all_blocks(restored(partition))
+
+
+def test_foreign_rows_are_refused() -> None:
+    """Rows of another length than the series of their scope are not used."""
+    partition = Partition(0, QUICK)
+    feed(partition, steady(8))
+    blocks = state.all_blocks(partition)
+    rows = msgspec.msgpack.decode(blocks["rows/shop/production"])
+    short = msgspec.msgpack.encode({**rows, "image": rows["image"][:-8]})
+    with pytest.raises(state.StateError, match="rows/shop/production holds"):
+        state.restore(
+            0, {**blocks, "rows/shop/production": short}, partition.next_offset
+        )
 
 
 def test_rules_survive_restore() -> None:
