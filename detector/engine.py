@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from detector.closing import close_due
+from detector.combined import advance_watermark, note_told
 from detector.decode import Result, decode
 from detector.episodes import conclude, obey, retire
 from detector.events import EVERY_SERVICE, Command, Deploy, Event, Telemetry, Tick
@@ -20,7 +21,6 @@ from detector.groups.runs import apply_together, fresh_of
 from detector.identity import event_id
 from detector.intake import (
     Intake,
-    advance_watermark,
     take_deploy,
     take_telemetry,
 )
@@ -191,8 +191,14 @@ class Partition:
     def _tick(self, event: Tick, touched: dict[ScopeKey, None]) -> None:
         self.counts["ticks"] += 1
         for key in self._addressed(event.service):
+            if event.sender is not None and key.environment != event.environment:
+                continue
             scope = self.scopes[key]
             before_ms = scope.watermark_ms
+            if event.sender is not None:
+                note_told(scope, event.sender, event.end_ms, self.arrival_ms)
+                self.finders.pop(key, None)
+                self.dirty.add(key)
             advance_watermark(scope, event.end_ms, self.arrival_ms)
             if scope.watermark_ms != before_ms:
                 self.dirty.add(key)

@@ -185,7 +185,13 @@ class Command(Envelope, kw_only=True, omit_defaults=True, tag="command"):
 
 
 class Tick(Envelope, kw_only=True, omit_defaults=True, tag="tick"):
-    """The owner of a silent partition says what time it is."""
+    """The owner of a silent partition says what time it is.
+
+    With a ``sender`` it speaks for one service and one of the combiners that share
+    its events: everything of the service up to ``ts`` that came to it is in the log.
+    """
+
+    sender: Text | None = None
 
 
 Event = Usage | Error | Latency | Feedback | Deploy | Command | Tick

@@ -139,7 +139,9 @@ FIELDS: dict[type[msgspec.Struct], dict[str, str]] = {
         "rules_hash": "Canonical hash of the rule set that comes in force.",
         "rules_text": "The rule set itself, so that a replay needs no other file.",
     },
-    events.Tick: {},
+    events.Tick: {
+        "sender": "Combiner that has written all it had of the service up to `ts`.",
+    },
 }
 """Descriptions by the structure that declares the field."""
 

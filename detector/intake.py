@@ -12,6 +12,7 @@ from detector.changes import (
     watch_components,
     widen_apart,
 )
+from detector.combined import advance_watermark, is_combined
 from detector.durations import histogram_of, single
 from detector.events import (
     Deploy,
@@ -71,16 +72,6 @@ class Intake(Enum):
     IGNORED = "ignored"
 
 
-def advance_watermark(scope: Scope, end_ms: int, arrival_ms: int) -> None:
-    """Watermark = maximum over accepted usage and ticks of min(end, arrival).
-
-    Only these say that time has passed. Errors and deploys are sparse, so after an
-    outage of ours they come out of their ingress topics minutes ahead of the usage
-    of the same time, which must not be late because of them.
-    """
-    scope.watermark_ms = max(scope.watermark_ms, min(end_ms, arrival_ms))
-
-
 def take_telemetry(
     scope: Scope,
     event: Usage | Error | Latency | Feedback,
@@ -96,14 +87,17 @@ def take_telemetry(
     if health is None:
         health = scope.health[release.number] = Health()
     usage = isinstance(event, Usage) and not event.synthetic
-    end_ms = corrected_end_ms(health, sent_end_ms, arrival_ms, scope.width_ms)
+    # A combiner's times are right, and late at most by an outage of its own.
+    is_exact = is_combined(scope, event.sender)
+    due_ms = sent_end_ms if is_exact else arrival_ms
+    end_ms = corrected_end_ms(health, sent_end_ms, due_ms, scope.width_ms)
     mark = id64(event_id) if event_id is not None else None
     if _is_known(scope, end_ms, mark):
         scope.duplicates += 1
         if usage:
             note_line(health, sent_end_ms, arrival_ms, late=False, duplicate=True)
         return Intake.DUPLICATE
-    if usage:
+    if usage and not is_exact:
         before_ms = health.sampled_end_ms
         note_usage_time(health, sent_end_ms, arrival_ms, event.window_s * 1000)
         if health.sampled_end_ms != before_ms:  # else nothing was learnt from it
@@ -112,7 +106,8 @@ def take_telemetry(
     future = end_ms > arrival_ms + rule.skew_ms
     late = end_ms <= scope.closed_until_ms
     if usage:
-        note_line(health, sent_end_ms, arrival_ms, late=late or future, duplicate=False)
+        told_ms = arrival_ms if is_exact else sent_end_ms
+        note_line(health, told_ms, arrival_ms, late=late or future, duplicate=False)
     if future:
         scope.future += 1
         return Intake.FUTURE

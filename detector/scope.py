@@ -37,6 +37,13 @@ class ScopeKey(NamedTuple):
     environment: str
 
 
+class Told(NamedTuple):
+    """Up to when a combiner has written everything, and when it said so."""
+
+    until_ms: int
+    arrival_ms: int
+
+
 class Published(Struct, frozen=True):
     """What was last said about a release; a new record goes out when it changes."""
 
@@ -121,6 +128,7 @@ class Scope(Struct):
     watermark_ms: int = -1
     closed_until_ms: int = -1
     first_ms: int = -1
+    combined: dict[str, Told] = field(default_factory=dict)
     open: dict[int, OpenWindow] = field(default_factory=dict)
     seen_bad: SeenBad = field(default_factory=SeenBad)
     registry: Registry = field(default_factory=Registry)

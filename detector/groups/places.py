@@ -69,7 +69,7 @@ class Finder:
         self._strata = _copy(scope.strata)
         self._found: dict[int, Place] = {}
         self._sums_alone = scope.first_ms >= 0 and not (
-            scope.changes.watched or _has_estimates(scope)
+            scope.combined or scope.changes.watched or _has_estimates(scope)
         )
 
     def find(self, shape: Shape) -> Place | None:

@@ -1,0 +1,114 @@
+"""What leaves a combiner, as records of the log keyed by service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, TypeVar
+
+import msgspec
+
+from detector.combiner.cells import Frame, aggregates
+from detector.combiner.scopes import WIDTH_MS, Scope, Window
+from detector.events import Event, Telemetry, Tick
+from detector.identity import event_id, hash_identities
+from detector.records import Output
+from detector.redact import scrub
+
+COMBINED = "combined"
+"""Logical name of outputs that are records of the log."""
+
+EVENTS_MAX = 500
+BYTES_MAX = 512_000
+"""Limits of one array; half of Kafka's default record limit."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+def sent(
+    scope: Scope, windows: Sequence[tuple[int, Window]], sender: str
+) -> list[Output]:
+    """The aggregates of windows, and behind them up to when they are complete.
+
+    The id of an aggregate is its combiner, window, part of it and place in that: what
+    is in a part is fixed when it is sent, so each copy carries the same id.
+    """
+    lines = [
+        _encode(line)
+        for start_ms, window in windows
+        for line in _lines(scope, start_ms, window, sender)
+    ]
+    service, environment = scope.key
+    tick = Tick(
+        ts=scope.sent_ms, service=service, environment=environment, sender=sender
+    )
+    arrays = list(_arrays([*lines, _encode(canonical(tick))]))
+    place = f"{sender}/{scope.service}/{scope.environment}/{scope.sent_ms}"
+    return [
+        Output(COMBINED, scope.service, array, f"{place}/{number}")
+        for number, array in enumerate(arrays)
+    ]
+
+
+def _lines(
+    scope: Scope, start_ms: int, window: Window, sender: str
+) -> Iterator[Telemetry]:
+    frame = Frame(scope.service, scope.environment, start_ms, WIDTH_MS // 1000, sender)
+    for number, line in enumerate(aggregates(frame, window.cells)):
+        name = f"{sender}/{start_ms}/{window.part}/{number}"
+        yield canonical(scrub(msgspec.structs.replace(line, id=name, seq=number)))
+
+
+def passed_on(
+    event: Event, place: tuple[str, int, int, int], timestamp_ms: int, key: bytes
+) -> Output:
+    """An event that is not combined, as it may stand in the log.
+
+    The same as by ingress: what came at that place always gives the same bytes.
+    """
+    name = event_id(event, *place)
+    changes: dict[str, object] = {}
+    if name.startswith("at\0"):
+        changes["id"] = name.replace("\0", ":")
+    if event.received_at is None:
+        changes["received_at"] = timestamp_ms
+    ready = scrub(hash_identities(msgspec.structs.replace(event, **changes), key))
+    ready = canonical(ready)
+    where = "/".join(map(str, place))
+    return Output(COMBINED, event.service, _encode(ready), where)
+
+
+Record = TypeVar("Record", bound=msgspec.Struct)
+
+
+def canonical(record: Record) -> Record:
+    """The record with what is at its default left out when it is encoded.
+
+    The encoder knows defaults by identity: of equal records one that came from a
+    snapshot would be written in other bytes.
+    """
+    changes = {
+        name: default
+        for name, default in _defaults(type(record))
+        if getattr(record, name) == default
+    }
+    return msgspec.structs.replace(record, **changes) if changes else record
+
+
+@cache
+def _defaults(kind: type[msgspec.Struct]) -> list[tuple[str, Any]]:
+    fields = msgspec.structs.fields(kind)
+    return [(f.name, f.default) for f in fields if f.default is not msgspec.NODEFAULT]
+
+
+def _arrays(lines: Sequence[bytes]) -> Iterator[bytes]:
+    """Join lines into arrays within the limits, in order."""
+    part: list[bytes] = []
+    size = 2
+    for line in lines:
+        if part and (len(part) >= EVENTS_MAX or size + len(line) + 1 > BYTES_MAX):
+            yield b"[" + b",".join(part) + b"]"
+            part, size = [], 2
+        part.append(line)
+        size += len(line) + 1
+    yield b"[" + b",".join(part) + b"]"
