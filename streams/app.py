@@ -37,7 +37,7 @@ from streams.quiet import quieten
 from streams.settings import Settings, SettingsError, SourceKind
 from streams.source import BatchHandler, BatchTransport
 from streams.startup import require_topics
-from streams.tick import Ticker
+from streams.tick import Clock, Ticker
 from streams.topictable import LOG
 from streams.wallclock import monotonic_s
 
@@ -117,7 +117,7 @@ class HypercareApp(faust.App):
         self.watchdog.start()
         if self.detecting is not None:
             await self._serve(self.detecting)
-        if not await require_topics(self.hypercare, self._pause):
+        if not await self._has_topics():
             end_process(Exit.STOPPED, "worker.stopped before Kafka answered")
         try:
             await self.bus.start()
@@ -125,6 +125,14 @@ class HypercareApp(faust.App):
             end_process(Exit.UNREACHABLE, "kafka.gone: %r: start again", error)
         self.lanes.source = self.own_source or cast(Source, self.consumer)
         await super().on_start()
+
+    async def _has_topics(self) -> bool:
+        """Wait until the topics are there; False if told to end meanwhile."""
+        return await require_topics(self.hypercare, self._pause)
+
+    def _time(self) -> Clock:
+        """Until when what is read is complete."""
+        return Drained(self.look, now_ms=self.bus.clock.now_ms)
 
     async def _serve(self, detecting: Detecting) -> None:
         """Show health while the worker still waits for Kafka."""
@@ -145,7 +153,7 @@ class HypercareApp(faust.App):
         ticker = Ticker(
             self.lanes,
             self.bus,
-            Drained(self.look, now_ms=self.bus.clock.now_ms),
+            self._time(),
             monotonic_s=monotonic_s,
             observe=self._observe_tick,
         )

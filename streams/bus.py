@@ -23,6 +23,7 @@ from aiokafka.errors import (
     ProducerFenced,
 )
 
+from detector.combiner.sending import COMBINED
 from detector.records import Output
 from streams.brokerclock import BrokerClock
 from streams.connection import aiokafka_options, aiokafka_reader_options
@@ -50,6 +51,8 @@ class Bus:
     ----------
     settings : Settings
         Where Kafka is, names and time limits.
+    state : str
+        Last part of the name of the state topic.
 
     Attributes
     ----------
@@ -57,8 +60,9 @@ class Bus:
         The brokers' time, as their acknowledgements tell it.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, state: str = STATE) -> None:
         self.settings = settings
+        self._state = state
         self.clock = BrokerClock(monotonic_s, now_ms)
         self._producer: AIOKafkaProducer | None = None
         self._renewing: asyncio.Task[None] | None = None
@@ -134,7 +138,9 @@ class Bus:
         """Send outputs to their topics, in order; return when all are acknowledged."""
         sent: dict[str, list[Awaitable[Any]]] = {}
         for output in outputs:
-            key, headers = output.key.encode(), headers_of(output)
+            key = output.key.encode()
+            # What goes into the log is input, no event for others.
+            headers = () if output.topic == COMBINED else headers_of(output)
             for name in DESTINATIONS[output.topic]:
                 topic = self.settings.topic(name)
                 async with self.limited(topic):
@@ -178,7 +184,7 @@ class Bus:
 
     def state_log(self, partition: int) -> KafkaStateLog:
         """Return one partition of the state topic."""
-        return KafkaStateLog(self, self.settings.topic(STATE), partition)
+        return KafkaStateLog(self, self.settings.topic(self._state), partition)
 
     async def _acknowledged(self, topic: str, sent: list[Awaitable[Any]]) -> list[int]:
         # Not gather under a timeout: cancelling would drop the futures' results.

@@ -82,6 +82,8 @@ class Lanes:
         Ends the process: ``halt(code, message, *args)``.
     monotonic_s : callable
         Clock for ages and intervals.
+    log : str
+        Last part of the name of the topic that is read.
     """
 
     def __init__(
@@ -92,9 +94,11 @@ class Lanes:
         *,
         halt: Halt,
         monotonic_s: Callable[[], float],
+        log: str = LOG,
     ) -> None:
         self.settings = settings
-        self.topic = settings.topic(LOG)
+        self.topic = settings.topic(log)
+        self._is_keyed_by_service = log == LOG
         self.topics = frozenset({self.topic})
         self.counters = Counters()
         self.lanes: dict[int, Lane] = {}
@@ -313,6 +317,8 @@ class Lanes:
 
     def _count_misrouted(self, partition: int, records: list[LogRecord]) -> None:
         """Count records that another partitioner sent to the wrong partition."""
+        if not self._is_keyed_by_service:
+            return
         partitions = self._log_partitions()
         for key, count in Counter([record.key for record in records]).items():
             if key is None or key == EVERY_SERVICE_KEY:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import msgspec
 
+from detector.combiner.sending import COMBINED
 from detector.records import Output
 
 SHARD = "outbox"
@@ -24,6 +25,7 @@ DESTINATIONS: dict[str, tuple[str, ...]] = {
     "verdicts": ("verdicts", "audit"),
     "recommendations": ("recommendations", "audit"),
     LETTERS: ("deadletter",),
+    COMBINED: ("events",),
 }
 """Logical name -> topics. ``audit`` keeps what compaction deletes elsewhere."""
 

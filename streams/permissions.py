@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from streams.settings import Settings
-from streams.topictable import DEADLETTER, INGRESS, LOG, STATE
+from streams.topictable import DEADLETTER, HOT, HOT_STATE, INGRESS, LOG, STATE
 
 OUTPUTS = ("verdicts", "recommendations", "audit", DEADLETTER)
 
@@ -20,6 +20,7 @@ class Role(StrEnum):
     """Who connects to Kafka."""
 
     WORKER = "worker"
+    COMBINER = "combiner"
     PRODUCER = "producer"
     READER = "reader"
     CREATOR = "creator"
@@ -54,6 +55,8 @@ def permissions(settings: Settings, role: Role) -> tuple[Permission, ...]:
     """What a role needs, with the names of these settings."""
     if role is Role.WORKER:
         return _of_worker(settings)
+    if role is Role.COMBINER:
+        return _of_combiner(settings)
     if role is Role.PRODUCER:
         why = "send events"
         return tuple(_topic(settings, name, "Write", why) for name in INGRESS)
@@ -86,6 +89,31 @@ def _of_worker(settings: Settings) -> tuple[Permission, ...]:
         Permission("group", settings.group, "Read", "join the group and commit")
     )
     return tuple(needs)
+
+
+def _of_combiner(settings: Settings) -> tuple[Permission, ...]:
+    checked = (HOT, HOT_STATE, LOG, DEADLETTER)
+    return (
+        _topic(settings, HOT, "Read", "read single events"),
+        _topic(settings, HOT, "Write", "write ticks"),
+        _topic(settings, HOT_STATE, "Read", "restore its state"),
+        _topic(settings, HOT_STATE, "Write", "keep its state"),
+        _topic(settings, LOG, "Write", "write aggregates"),
+        _topic(settings, DEADLETTER, "Write", f"write {DEADLETTER}"),
+        *(
+            _topic(settings, name, "DescribeConfigs", "check the topic's settings")
+            for name in checked
+        ),
+        Permission(
+            "group", group_of(settings, Role.COMBINER), "Read", "join and commit"
+        ),
+    )
+
+
+def group_of(settings: Settings, role: Role) -> str:
+    """The consumer group of a role; combiners have one of their own."""
+    suffix = "-combiner" if role is Role.COMBINER else ""
+    return settings.group + suffix
 
 
 def _topic(settings: Settings, name: str, operation: str, why: str) -> Permission:

@@ -82,6 +82,8 @@ class Settings:
         First part of every topic name.
     partitions : int
         Partitions of the log and of its state. Fixed once there is state.
+    hot_partitions : int
+        Partitions of the topic that combiners read; 0 where there are none.
     replication : int
         Replicas of the topics that are created; 3 in production.
     worker : str
@@ -120,6 +122,7 @@ class Settings:
     group: str = "hypercare"
     prefix: str = "hypercare"
     partitions: int = 4
+    hot_partitions: int = 0
     replication: int = 1
     worker: str = field(default_factory=_worker_name)
     snapshot_interval_s: float = 2.0
@@ -267,6 +270,9 @@ VARIABLES: dict[str, Variable] = {
     "group": Variable("GROUP", _name, "consumer group"),
     "prefix": Variable("PREFIX", _name, "first part of every topic name"),
     "partitions": Variable("PARTITIONS", _integer(1, 1024), "partitions of the log"),
+    "hot_partitions": Variable(
+        "HOT_PARTITIONS", _integer(0, 1024), "partitions for combiners; 0: none"
+    ),
     "replication": Variable("REPLICATION", _integer(1, 9), "replicas of new topics"),
     "worker": Variable("WORKER", _name, "name of this process in claims"),
     "snapshot_interval_s": Variable(

@@ -15,6 +15,7 @@ from kafka.errors import KafkaError
 
 from streams.errors import Refused, Unreachable
 from streams.halt import Exit, end_process
+from streams.permissions import Role
 from streams.settings import Settings
 from streams.topics import Difference, TopicsError, check_or_explain
 
@@ -25,7 +26,9 @@ RETRY_S = 3.0
 
 
 async def require_topics(
-    settings: Settings, pause: Callable[[float], Awaitable[bool]]
+    settings: Settings,
+    pause: Callable[[float], Awaitable[bool]],
+    role: Role = Role.WORKER,
 ) -> bool:
     """Wait until Kafka answers, then end the worker where topics are wrong.
 
@@ -37,6 +40,8 @@ async def require_topics(
         Where Kafka is and how the topics are called.
     pause : callable
         Waits so many seconds and returns whether to go on.
+    role : Role
+        Whose topics and permissions must be right.
 
     Returns
     -------
@@ -46,7 +51,7 @@ async def require_topics(
     loop = asyncio.get_running_loop()
     while True:
         try:
-            found = await loop.run_in_executor(None, check_or_explain, settings)
+            found = await loop.run_in_executor(None, check_or_explain, settings, role)
         except Refused as error:
             end_process(Exit.SETTINGS, "kafka.refused: %s", error)
         except (TopicsError, Unreachable, KafkaError, OSError) as error:

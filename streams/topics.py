@@ -35,10 +35,13 @@ from kafka.errors import (
 
 from streams.errors import Unreachable
 from streams.greeting import explained_error, open_client
-from streams.permissions import Role, permissions
+from streams.permissions import Role, group_of, permissions
 from streams.settings import Settings
 from streams.topictable import (
     DEADLETTER,
+    HOT,
+    HOT_STATE,
+    HOT_TOPICS,
     INGRESS,
     LOG,
     STATE,
@@ -47,10 +50,14 @@ from streams.topictable import (
     TopicSpec,
     compare,
     partitions_of,
+    topics_of,
 )
 
 __all__ = [
     "DEADLETTER",
+    "HOT",
+    "HOT_STATE",
+    "HOT_TOPICS",
     "INGRESS",
     "LOG",
     "STATE",
@@ -65,6 +72,7 @@ __all__ = [
     "create_missing",
     "create_topics",
     "partitions_of",
+    "topics_of",
 ]
 
 FINE, TAKEN, REFUSED = "fine", "taken", "refused"
@@ -116,7 +124,7 @@ class TopicAdmin:
 
     def existing(self) -> dict[str, Existing]:
         """Return our topics that exist, or may exist, by their full names."""
-        names = [self._settings.topic(spec.name) for spec in TOPICS]
+        names = [self._settings.topic(spec.name) for spec in topics_of(self._settings)]
         found = {}
         for topic in self._client.describe_topics(names):
             error = for_code(topic["error_code"])
@@ -134,7 +142,7 @@ class TopicAdmin:
         """Create what is missing; settings Kafka refuses and we can spare are left."""
         have = self.existing()
         created, refused = [], []
-        for spec in TOPICS:
+        for spec in topics_of(self._settings):
             name = self._settings.topic(spec.name)
             if name in have and have[name].partitions > 0:
                 continue
@@ -208,12 +216,15 @@ class TopicAdmin:
         )
         return f"{who} lacks a permission. An administrator can grant it: {commands}"
 
-    def check(self) -> list[Difference]:
-        """Return every difference between the cluster and the table."""
+    def check(self, role: Role = Role.WORKER) -> list[Difference]:
+        """Return every difference between the cluster and the table.
+
+        ``role`` is whose permissions are asked about.
+        """
         have = self.existing()
         configs = self._configs(have)
         found: list[Difference] = []
-        for spec in TOPICS:
+        for spec in topics_of(self._settings):
             name = self._settings.topic(spec.name)
             if name not in have:
                 fix = "Run `hypercare topics create`"
@@ -224,17 +235,17 @@ class TopicAdmin:
             elif have[name].partitions > 0:
                 config = configs.get(name, {})
                 found += compare(spec, self._settings, have[name].partitions, config)
-        return found + self._missing(have, {n for n in configs if configs[n]})
+        return found + self._missing(role, have, {n for n in configs if configs[n]})
 
     def _missing(
-        self, have: Mapping[str, Existing], configured: Collection[str]
+        self, role: Role, have: Mapping[str, Existing], configured: Collection[str]
     ) -> list[Difference]:
-        """Name every permission of the worker that this user does not have.
+        """Name every permission of the role that this user does not have.
 
         ``configured`` are the topics whose settings were told: of a topic we may not
         see, the list of what is allowed is empty and says nothing about those.
         """
-        settings, group = self._settings, self._settings.group
+        settings, group = self._settings, group_of(self._settings, role)
         allowed = {("topic", name): topic.allowed for name, topic in have.items()}
         for name in configured:
             if (held := allowed["topic", name]) is not None:
@@ -250,7 +261,7 @@ class TopicAdmin:
                 fatal=True,
                 kind=need.kind,
             )
-            for need in permissions(settings, Role.WORKER)
+            for need in permissions(settings, role)
             if (held := allowed.get((need.kind, need.name))) is not None
             and need.operation not in held
         ]
@@ -310,10 +321,10 @@ def _admin(settings: Settings) -> Iterator[TopicAdmin]:
             raise explained from error
 
 
-def check_or_explain(settings: Settings) -> list[Difference]:
+def check_or_explain(settings: Settings, role: Role = Role.WORKER) -> list[Difference]:
     """Return the differences of a cluster, closing the connection afterwards."""
     with _admin(settings) as admin:
-        return admin.check()
+        return admin.check(role)
 
 
 def create_topics(settings: Settings) -> Created:

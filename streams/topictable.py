@@ -11,6 +11,8 @@ DAY_MS = 86_400_000
 LOG = "events"
 STATE = "state"
 DEADLETTER = "deadletter"
+HOT = "hot"
+HOT_STATE = "hot-state"
 INGRESS = ("usage", "errors", "deploys", "feedback")
 
 
@@ -18,7 +20,8 @@ INGRESS = ("usage", "errors", "deploys", "feedback")
 class TopicSpec:
     """One topic: the last part of its name and what it needs.
 
-    ``own_partitions`` is ``None`` where the topic has as many partitions as the log.
+    ``own_partitions`` is ``None`` where the topic has as many partitions as the log,
+    or, of the topics of combiners, as the settings say.
     ``vital`` configuration decides correctness, the rest is economy.
     """
 
@@ -42,6 +45,14 @@ BY_BROKER = {"message.timestamp.type": "LogAppendTime"}
 """A worker whose clock is wrong must still be able to write: brokers refuse records
 that claim to be an hour ahead, and retention deletes those that claim to be old."""
 
+SMALL_SEGMENTS = {
+    "segment.bytes": str(16 * 1024 * 1024),
+    "segment.ms": "600000",
+    "min.cleanable.dirty.ratio": "0.1",
+    **BY_BROKER,
+}
+"""The active segment is never compacted: small segments bound recovery."""
+
 TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(
         LOG,
@@ -55,13 +66,7 @@ TOPICS: tuple[TopicSpec, ...] = (
         STATE,
         "claims, snapshot shards and manifests, one partition per log partition",
         "compact",
-        # The active segment is never compacted: small segments bound recovery.
-        {
-            "segment.bytes": str(16 * 1024 * 1024),
-            "segment.ms": "600000",
-            "min.cleanable.dirty.ratio": "0.1",
-            **BY_BROKER,
-        },
+        SMALL_SEGMENTS,
     ),
     *(
         TopicSpec(name, f"ingress: {name} in any known format", "delete", _kept(3))
@@ -90,6 +95,24 @@ TOPICS: tuple[TopicSpec, ...] = (
 )
 
 
+HOT_TOPICS: tuple[TopicSpec, ...] = (
+    TopicSpec(
+        HOT,
+        "single events of hot services, keyed by session",
+        "delete",
+        {**_kept(3), **BY_BROKER},
+        frozenset({"cleanup.policy", "message.timestamp.type"}),
+    ),
+    TopicSpec(HOT_STATE, "the combiners' state", "compact", SMALL_SEGMENTS),
+)
+"""What combiners need, where there are any."""
+
+
+def topics_of(settings: Settings) -> tuple[TopicSpec, ...]:
+    """Return the topics that these settings ask for."""
+    return TOPICS + HOT_TOPICS if settings.hot_partitions else TOPICS
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """One way in which the cluster differs from the table, and the fix.
@@ -115,6 +138,8 @@ class Difference:
 
 def partitions_of(spec: TopicSpec, settings: Settings) -> int:
     """Return how many partitions a topic is to have."""
+    if spec in HOT_TOPICS:
+        return settings.hot_partitions
     return spec.own_partitions or settings.partitions
 
 
@@ -126,8 +151,9 @@ def compare(
     wanted = partitions_of(spec, settings)
     found: list[Difference] = []
     if partitions != wanted:
-        fatal = spec.name in (LOG, STATE)
-        found.append(_partition_difference(name, partitions, wanted, fatal))
+        fatal = spec.name in (LOG, STATE, HOT, HOT_STATE)
+        variable = "HOT_PARTITIONS" if spec in HOT_TOPICS else "PARTITIONS"
+        found.append(_partition_difference(name, partitions, wanted, fatal, variable))
     for key, value in spec.configs().items():
         have = config.get(key)
         if have is None or have == value:
@@ -144,10 +170,10 @@ def compare(
 
 
 def _partition_difference(
-    name: str, partitions: int, wanted: int, fatal: bool
+    name: str, partitions: int, wanted: int, fatal: bool, variable: str
 ) -> Difference:
     fix = (
-        f"Set HYPERCARE_PARTITIONS={partitions} if the topic is right. The number can "
+        f"Set HYPERCARE_{variable}={partitions} if the topic is right. The number can "
         "not change while there is state: a service would move to a partition that "
         "does not know it. To change it: stop the workers, create new topics under "
         "another HYPERCARE_PREFIX and rebuild"

@@ -19,7 +19,7 @@ from streams.metrictable import METRICS
 from streams.metrictable import PREFIX as METRIC_PREFIX
 from streams.permissions import Role, permissions
 from streams.settings import IDENTITY, PREFIX, VARIABLES, Settings
-from streams.topictable import DAY_MS, TOPICS
+from streams.topictable import DAY_MS, HOT_TOPICS, TOPICS
 
 ROOT = Path(__file__).resolve().parents[1]
 SKIPPED = {".git", ".venv", ".hypothesis", "build", "dist", "node_modules"}
@@ -196,7 +196,7 @@ def test_security_page_knows_the_topics() -> None:
         spec.name: f"{int(spec.config['retention.ms']) // DAY_MS} days"
         if "retention.ms" in spec.config
         else "newest"
-        for spec in TOPICS
+        for spec in (*TOPICS, *HOT_TOPICS)
     }
     assert real == said
 

@@ -9,6 +9,7 @@ import click
 
 COMMANDS = {
     "worker": "streams.cli.worker",
+    "combiner": "streams.cli.combiner",
     "demo": "streams.cli.demo",
     "kafka": "streams.kafka_local.cli",
     "topics": "streams.cli.topics",

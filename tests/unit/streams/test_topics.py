@@ -7,6 +7,7 @@ import pytest
 from streams.kafka_local import LocalKafka
 from streams.settings import Settings
 from streams.topics import (
+    HOT_TOPICS,
     INGRESS,
     LOG,
     STATE,
@@ -17,6 +18,7 @@ from streams.topics import (
     compare,
     create_missing,
     partitions_of,
+    topics_of,
 )
 
 BY_NAME = {spec.name: spec for spec in TOPICS}
@@ -53,6 +55,17 @@ def test_workers_need_no_clock_to_write() -> None:
     )
     assert not found.fatal
     assert "clock is an hour ahead" in found.fix
+
+
+def test_hot_topics_are_asked_for() -> None:
+    """Topics of combiners are wanted where they have partitions, with so many."""
+    assert topics_of(Settings()) == TOPICS
+    wanted = Settings(hot_partitions=12)
+    assert topics_of(wanted) == TOPICS + HOT_TOPICS
+    assert {partitions_of(spec, wanted) for spec in HOT_TOPICS} == {12}
+    (found,) = compare(HOT_TOPICS[0], wanted, 8, {})
+    assert found.fatal
+    assert "HYPERCARE_HOT_PARTITIONS=8" in found.fix
 
 
 def test_equal_topic_has_no_difference() -> None:
