@@ -6,7 +6,7 @@ leaves the outbox are records of the log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from detector.combiner import Combiner, blocks
@@ -21,7 +21,7 @@ from streams.history import DamagedState
 from streams.lanes import Lanes
 from streams.permissions import Role, group_of
 from streams.progress import Counted
-from streams.settings import Settings, SettingsError
+from streams.settings import Settings, SettingsError, SourceKind
 from streams.startup import require_topics
 from streams.tick import Clock
 from streams.topics import HOT, HOT_STATE
@@ -56,9 +56,9 @@ class CombinerCore:
             self._count(key, count)
         return outputs
 
-    def dirty_shards(self) -> dict[str, bytes | None]:
-        """What changed since ``mark_clean``."""
-        return blocks.dirty_blocks(self.combiner)
+    def dirty_shards(self, also: Collection[str] = ()) -> dict[str, bytes | None]:
+        """What changed since ``mark_clean``, and what is named."""
+        return blocks.dirty_blocks(self.combiner, also)
 
     def all_shards(self) -> dict[str, bytes]:
         """The whole state."""
@@ -154,9 +154,14 @@ def create_combiner(settings: Settings) -> CombinerApp:
                 "topic is to have, the same for all, and run `hypercare topics create`"
             ]
         )
-    bounded.install()
+    bounded.install(bare=settings.topic(HOT))
     group = group_of(settings, Role.COMBINER)
-    own = replace(settings, group=group, partitions=settings.hot_partitions)
+    own = replace(
+        settings,
+        group=group,
+        partitions=settings.hot_partitions,
+        source=SourceKind.FAUST,
+    )
     # A random key, as a demonstration has, would forget all sessions at a restart.
     identity_key = replace(settings, demo=False).require_identity_key()
     topic = settings.topic(HOT)

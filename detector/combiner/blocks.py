@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -41,8 +41,13 @@ def all_blocks(combiner: Combiner) -> dict[str, bytes]:
     return blocks
 
 
-def dirty_blocks(combiner: Combiner) -> dict[str, bytes | None]:
-    """What changed since ``mark_clean``; None marks a block that is gone."""
+def dirty_blocks(
+    combiner: Combiner, also: Collection[str] = ()
+) -> dict[str, bytes | None]:
+    """What changed since ``mark_clean``; None marks a block that is gone.
+
+    Blocks named in ``also`` are written too, where they are still there.
+    """
     blocks: dict[str, bytes | None] = {HEAD: _head(combiner)}
     for key in sorted(combiner.dirty):
         blocks[_name(key)] = _encode(combiner.scopes[key])
@@ -50,6 +55,9 @@ def dirty_blocks(combiner: Combiner) -> dict[str, bytes | None]:
         blocks[_name(key)] = None
     for memory in (combiner.ids, combiner.sessions):
         blocks.update(memory.dirty_pieces())
+    if named := set(also) - blocks.keys():
+        whole = all_blocks(combiner)
+        blocks.update({name: whole[name] for name in sorted(named & whole.keys())})
     return blocks
 
 
