@@ -84,6 +84,9 @@ class _Reader:
         except UnicodeDecodeError:
             self.problem(f"{name}_FILE", f"{path} must be UTF-8 text")
             return ""
+        except ValueError as error:  # a NUL: no path can hold one
+            self.problem(f"{name}_FILE", f"{path!r} can not be read: {error}")
+            return ""
         if not value or "\n" in value:
             self.problem(f"{name}_FILE", f"{path} must hold one line, the secret")
         return value
