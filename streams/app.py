@@ -128,7 +128,7 @@ class HypercareApp(faust.App):
 
     async def _has_topics(self) -> bool:
         """Wait until the topics are there; False if told to end meanwhile."""
-        return await require_topics(self.hypercare, self._pause)
+        return await require_topics(self.hypercare, self.pause_unless_told_to_end)
 
     def _time(self) -> Clock:
         """Until when what is read is complete."""
@@ -141,7 +141,7 @@ class HypercareApp(faust.App):
         except Refused as error:
             end_process(Exit.REFUSED, "web.refused: %s", error)
 
-    async def _pause(self, seconds: float) -> bool:
+    async def pause_unless_told_to_end(self, seconds: float) -> bool:
         """Wait, alive to the watchdog and to SIGTERM."""
         self.watchdog.beat()
         await self.sleep(seconds)

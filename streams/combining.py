@@ -133,7 +133,9 @@ class CombinerApp(HypercareApp):
     installation: Settings
 
     async def _has_topics(self) -> bool:
-        return await require_topics(self.installation, self._pause, Role.COMBINER)
+        return await require_topics(
+            self.installation, self.pause_unless_told_to_end, Role.COMBINER
+        )
 
     def _time(self) -> Clock:
         return BrokerTime(self.bus.clock.now_ms)
