@@ -30,7 +30,7 @@ from streams.ingress.agents import register
 from streams.ingress.drained import Drained
 from streams.ingress.look import IngressLook
 from streams.lanes import Lanes, Source
-from streams.logclient import LogClient
+from streams.logclient import POLL_INTERVAL_S, LogClient
 from streams.ownsource import IngressOnly, OwnSource
 from streams.ports import CoreFactory
 from streams.quiet import quieten
@@ -252,6 +252,9 @@ def faust_settings(settings: Settings) -> dict[str, Any]:
         "broker_request_timeout": settings.session_timeout_s
         + 2 * settings.io_timeout_s,
         "broker_heartbeat_interval": min(3.0, settings.session_timeout_s / 3),
+        # A member without partitions never fetches. aiokafka would let it leave the
+        # group and never join again; who hangs is ended by the watchdog.
+        "broker_max_poll_interval": POLL_INTERVAL_S,
         "broker_commit_interval": 1.0,
         "loghandlers": [],
     }

@@ -24,6 +24,9 @@ from streams.settings import Settings
 T = TypeVar("T")
 Listen = Callable[[set[TP]], Awaitable[None]]
 
+POLL_INTERVAL_S = 365 * 86_400
+"""Longest time without a fetch before a member leaves the group: for ever."""
+
 NOTHING = -1
 """No partition has this number: who asks for it gets errors and no records."""
 
@@ -38,7 +41,7 @@ def log_options(settings: Settings) -> dict[str, Any]:
         "enable_auto_commit": False,
         "auto_offset_reset": "earliest",
         "max_poll_records": 5000,
-        "max_poll_interval_ms": 1_000_000,
+        "max_poll_interval_ms": POLL_INTERVAL_S * 1000,
         "max_partition_fetch_bytes": 4 * 1024 * 1024,
         "fetch_max_wait_ms": 1500,
         "session_timeout_ms": int(settings.session_timeout_s * 1000),

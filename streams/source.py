@@ -105,7 +105,6 @@ class BatchConsumer(driver.Consumer):
         async with self._seek_lock:
             wanted = self._fetchable(active_partitions)
             marks = {tp: self._marks[tp] for tp in wanted}
-        await self._hear_errors()
         if not wanted:
             # An empty set would mean ALL partitions to the fetcher.
             await self.sleep(IDLE_S)
@@ -172,6 +171,7 @@ class BatchConsumer(driver.Consumer):
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
         """Hand batches to the handler, yield the messages of other topics."""
         generation_id = self.app.consumer_generation_id
+        await self._hear_errors()
         records, _ = await self._wait_next_records(timeout)
         if self.should_stop:
             return

@@ -164,12 +164,20 @@ async def test_errors_of_the_group_are_heard(rig: Rig) -> None:
     await coordinator.close()
 
 
-async def test_errors_are_heard_while_nothing_is_fetched() -> None:
-    """Also a worker all of whose partitions still restore asks."""
-    rig = Rig([P0])
+async def test_standby_member_hears_errors() -> None:
+    """Also a worker that has no partitions, and so never fetches, asks."""
+    rig = Rig([])
+    rig.consumer.sleep = no_sleep  # type: ignore[method-assign,assignment]
     rig.thread._coordinator._pending_exception = NotCoordinatorForGroupError("moved")
     await rig.fetch()
-    assert rig.thread._coordinator._pending_exception is None
+    assert (rig.thread._coordinator._pending_exception, rig.thread.fetched) == (
+        None,
+        [],
+    )
+
+
+async def no_sleep(seconds: float) -> None:
+    await asyncio.sleep(0)
 
 
 async def test_dead_coordinator_ends_the_process(rig: Rig) -> None:
