@@ -235,6 +235,40 @@ def test_security_page_names_hashed_fields() -> None:
     ] == []
 
 
+def traps() -> list[list[str]]:
+    """Return the cells of every row of the page of traps."""
+    lines = text_of(ROOT / "docs" / "traps.md").splitlines()
+    rows = [line for line in lines if line.startswith("| ")]
+    cells = [[c.strip() for c in row.strip("|").split(" | ")] for row in rows]
+    return [row for row in cells if row[0] != "trap"]
+
+
+def test_traps_are_numbered() -> None:
+    """Each of the numbered traps of Faust has its row, in order."""
+    numbers = [m.group() for row in traps() if (m := re.match(r"\d+(?= )", row[0]))]
+    assert numbers == [str(n) for n in range(1, len(numbers) + 1)]
+    assert len(numbers) >= 27
+
+
+@pytest.mark.parametrize("row", traps(), ids=lambda row: row[0][:30])
+def test_trap_names_living_tests(row: list[str]) -> None:
+    """A trap has a guard, and tests that exist; or it says why none is needed."""
+    trap, guard, tests = row
+    assert trap
+    assert guard
+    named = re.findall(r"`(test_\w+)`", tests)
+    assert named or tests.startswith("none: ")
+    assert [name for name in named if name not in all_tests()] == []
+
+
+@cache
+def all_tests() -> frozenset[str]:
+    """Return the names of all tests of the tree."""
+    files = (ROOT / "tests").rglob("test_*.py")
+    found = (re.findall(r"def (test_\w+)", text_of(path)) for path in files)
+    return frozenset(name for names in found for name in names)
+
+
 def test_readme_is_short() -> None:
     """The first page stays a page: at most 150 lines."""
     assert len(text_of(ROOT / "README.md").splitlines()) <= 150

@@ -17,6 +17,9 @@ import pytest
 from faust.types import TP
 
 from streams.app import HypercareApp, create_app
+from streams.bus import Bus
+from streams.connection import aiokafka_reader_options
+from streams.halt import Exit
 from streams.ingress.codecs import CODECS
 from streams.lanes import SLICE_S
 from streams.logclient import POLL_INTERVAL_S, log_options
@@ -24,7 +27,7 @@ from streams.quiet import LOUD, quieten
 from streams.settings import Settings
 from streams.wallclock import monotonic_s
 from tests.integration.workers import CountingCores, CountingPartition
-from tests.unit.streams.rig import LOG, OwnRig, Rig
+from tests.unit.streams.rig import LOG, Halted, OwnRig, Rig
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -74,6 +77,16 @@ def test_one_agent_takes_all_ingress(app: HypercareApp) -> None:
     assert set(cast(Any, agent.channel).topics) == {
         app.hypercare.topic(name) for name in CODECS
     }
+
+
+async def test_commit_still_passes_what_is_in_flight() -> None:
+    """A canary: 2585 is in flight, 2586 to 2588 are done, and Faust would commit
+    2589. When this fails Faust was mended, and ingress may have several agents."""
+    rig = Rig([TP("hypercare.usage", 0)])
+    tp = TP("hypercare.usage", 0)
+    rig.consumer._committed_offset[tp] = 2585
+    rig.consumer._acked[tp] = [2586, 2587, 2588]
+    assert rig.consumer._new_offset(tp) == 2589
 
 
 def test_no_table_keeps_any_count(app: HypercareApp) -> None:
@@ -186,3 +199,50 @@ def test_read_release_is_the_installed_one() -> None:
     locked = (ROOT / "requirements" / "runtime.txt").read_text("utf-8")
     (aiokafka,) = re.findall(r"^aiokafka==(\S+)", locked, flags=re.M)
     assert version("aiokafka") == aiokafka
+
+
+@pytest.mark.parametrize("step", ["on_partitions_revoked", "on_assigned"])
+async def test_failing_rebalance_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """What goes wrong in a rebalance ends the process: the client would log it and
+    go on as if the partitions had been given back or taken."""
+    rig = OwnRig([TP(LOG, 0)])
+
+    async def fail(tps: object) -> None:
+        raise ValueError("impossible")
+
+    for name in ("on_revoked", "on_assigned"):
+        monkeypatch.setattr(rig.lanes, name, fail)
+    with pytest.raises(Halted, match="impossible") as end:
+        await getattr(rig.source, step)({TP(LOG, 0)})
+    assert end.value.code is Exit.HANDLER
+
+
+async def test_own_producer_keeps_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """State and outputs leave through an idempotent producer that waits for all
+    replicas: retries neither double a record nor change its place."""
+    given: dict[str, object] = {}
+
+    class Producer:
+        def __init__(self, **options: object) -> None:
+            given.update(options)
+
+        async def start(self) -> None:
+            """Be connected."""
+
+    monkeypatch.setattr("streams.bus.AIOKafkaProducer", Producer)
+    await Bus(Settings()).start()
+    assert (given["enable_idempotence"], given["acks"]) == (True, "all")
+
+
+async def test_unconnected_producer_sends_nothing() -> None:
+    """Without a producer that is connected sending is refused, not waited for."""
+    with pytest.raises(ConnectionError, match="not connected"):
+        await Bus(Settings()).produce("t", [(b"k", b"v")])
+
+
+def test_readers_can_ask_four_servers() -> None:
+    """A frozen server takes a quarter of the time limit, so others can be asked."""
+    options = aiokafka_reader_options(Settings(io_timeout_s=8.0), "test")
+    assert options["request_timeout_ms"] == 2_000
