@@ -53,6 +53,7 @@ fmt: .venv/.dev ## format the code, fix what can be fixed, write generated docs
 
 bench: .venv/.bench ## compare speed on a real Kafka (BENCH_ARGS="--rounds 1")
 	@$(BIN)/python -m bench.kafka $(BENCH_ARGS)
+	@$(BIN)/python -m bench.kafka.latency
 
 bench-core: .venv/.dev ## run the benchmarks of the core alone, without Kafka
 	@set -e; for name in decode intake throughput evidence fleet; do \
