@@ -104,7 +104,7 @@ def mark_rows(partition: Partition, *, whole: bool) -> None:
     if whole:
         for key, scope in partition.scopes.items():
             # At different ages, or all of them would be due in the same snapshot.
-            age = crc32(block_name(key).encode()) % STEPS_MAX
+            age = crc32(block_name(key).encode()) % (STEPS_MAX + 1)
             partition.rows_written[key] = RowsWritten(_positions(scope), 0, age)
     for key in partition.dirty if not whole else ():
         how = _how(partition, key)
