@@ -48,6 +48,7 @@ _FAILED = 1 << 62
 class Place(NamedTuple):
     """Where the events of one shape are counted; errors have one per signature."""
 
+    name: ScopeKey
     scope: Scope
     key: CellKey
     health: Health
@@ -123,13 +124,16 @@ class Combiner:
         outputs: Outputs,
     ) -> bool:
         """Count light events; False, and nothing is counted, if a shape is unsound."""
-        keys = [light.key_of(event) for event in singles]
-        if any(light.shape_of(key) is None for key in keys):
-            return False
-        for index, (event, key) in enumerate(zip(singles, keys, strict=True)):
+        places: list[Place | None] = []
+        for event in singles:
+            key = light.key_of(event)
             place = self._places.get(key)
             if place is None:
+                if light.shape_of(key) is None:
+                    return False
                 place = self._find_place(event, key)
+            places.append(place)
+        for index, (event, place) in enumerate(zip(singles, places, strict=True)):
             if place is None or not self._count(event, place, record, index, touched):
                 self._pass_on(whole_of(event), record, index, touched, outputs)
         return True
@@ -176,8 +180,10 @@ class Combiner:
                 return None
             scope = self.scopes[key] = Scope(*key)
             self.gone.discard(key)
+            self.dirty.add(key)
         person = f"{event.service}\0{event.environment}\0{event.release}\0".encode()
         return Place(
+            key,
             scope,
             key_of(event, ""),
             scope.health_of(event.release),
@@ -194,19 +200,20 @@ class Combiner:
         touched: dict[ScopeKey, None],
     ) -> bool:
         """Count an event, or leave it alone as a copy; False if it is not for us."""
-        scope, key, health = place.scope, place.key, place.health
+        name, scope, key, health, _, _ = place
+        arrival_ms = self.arrival_ms
         mark = self._mark_of(event, place, record.offset, index)
         if mark is not None and mark in self.ids:
             self.counts["duplicate"] += 1
             return True
         end_ms = self._end_of(event, key, health)
-        if end_ms > self.arrival_ms + SKEW_MS:
+        if end_ms > arrival_ms + SKEW_MS:
             return False
         window = scope.window(grid_end_ms(end_ms, WIDTH_MS) - WIDTH_MS)
         if window is None:
             return False
         if mark is not None:
-            self.ids.add(mark, self.arrival_ms)
+            self.ids.add(mark, arrival_ms)
         if not key.is_usage:
             key = key._replace(signature=signature_of(cast(Error, event)))
         cell, was_cut = scope.admit(window, key)
@@ -216,10 +223,10 @@ class Combiner:
         if end_ms <= scope.sent_ms:
             self.counts["late"] += 1
         self._add(cell, event, key, place)
-        scope.last_ms = self.arrival_ms
+        scope.last_ms = arrival_ms
         if key.is_usage:
             self._advance(scope, end_ms)
-        touched[ScopeKey(scope.service, scope.environment)] = None
+        touched[name] = None
         return True
 
     def _mark_of(
@@ -243,13 +250,14 @@ class Combiner:
 
     def _add(self, cell: Cell, event: Single, key: CellKey, place: Place) -> None:
         """Count an event into its cell."""
-        is_first = cell.url is None and event.url is not None
-        cell.url = event.url if is_first else cell.url
-        outcome = getattr(event, "outcome", None) or "ok"
+        if cell.url is None:
+            cell.url = event.url
+        outcome = "ok"
         if key.is_usage:
+            outcome = cast(Usage, event).outcome
             cell.count += 1
             cell.outcomes[outcome] = cell.outcomes.get(outcome, 0) + 1
-            duration_ms = getattr(event, "duration_ms", None)
+            duration_ms = cast(Usage, event).duration_ms
             if duration_ms is not None and not key.step:
                 bucket = single_bucket(duration_ms)
                 cell.durations[bucket] = cell.durations.get(bucket, 0) + 1
