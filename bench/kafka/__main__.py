@@ -17,9 +17,17 @@ from collections import defaultdict
 from pathlib import Path
 
 from bench.kafka import topics
-from bench.kafka.contest import AIOKAFKA, CONTESTANTS, SLOW, SLOW_EVENTS_MAX, Entry
+from bench.kafka.contest import (
+    AIOKAFKA,
+    CONTESTANTS,
+    COUNTING,
+    HYPERCARE,
+    SLOW,
+    SLOW_EVENTS_MAX,
+    Entry,
+)
 from bench.kafka.process import Result, ask
-from bench.kafka.workloads import WINDOW_MS, WINDOWS, WORKLOADS, Workload, records
+from bench.kafka.workloads import WINDOW_MS, WORKLOADS, Workload, records
 from streams.kafka_local import LocalKafka, free_ports
 from streams.settings import Settings
 
@@ -29,21 +37,17 @@ HEADER = (
 )
 
 
-def compare(
-    load: Workload, settings: Settings, names: list[str], rounds: int, events: int
-) -> None:
+def compare(load: Workload, settings: Settings, names: list[str], rounds: int) -> None:
     """Fill a log, let everybody read it in turns, and print the table."""
-    windows = WINDOWS if not events else max(4, events // (load.events * load.services))
-    start_ms = (int(time.time() * 1000) // WINDOW_MS - windows - 1) * WINDOW_MS
-    ends, count = topics.fill(settings, records(load, start_ms, windows))
-    print(
-        f"\n{load.name}: {count:,} events, {load.services} services, {windows} windows"
-    )
+    start_ms = (int(time.time() * 1000) // WINDOW_MS - load.windows - 1) * WINDOW_MS
+    ends, count = topics.fill(settings, records(load, start_ms))
+    about = f"{count:,} events, {load.services} services, {load.windows} windows"
+    print(f"\n{load.name}: {about}")
     print(HEADER, flush=True)
     found: defaultdict[str, list[Result]] = defaultdict(list)
     for number in range(rounds):
         for name in names:
-            if name.startswith("hypercare"):
+            if name in (HYPERCARE, COUNTING):
                 topics.forget(settings)
             entry = Entry(
                 contestant=name,
@@ -78,20 +82,21 @@ def main() -> None:
     """Compare on all workloads."""
     parser = argparse.ArgumentParser(description="Hypercare beside its rivals.")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--events", type=int, default=0, help="default: 15 windows")
-    parser.add_argument("--load", default="", help="only workloads with this in them")
-    parser.add_argument("--who", default="", help="only contestants with this in them")
+    parser.add_argument("--load", default="", help="numbers of workloads, from 0")
+    parser.add_argument("--who", default="", help="names of contestants")
     given = parser.parse_args()
-    names = [n for n in CONTESTANTS if any(w in n for w in given.who.split(","))]
+    names = given.who.split(",") if given.who else list(CONTESTANTS)
+    chosen = [int(n) for n in given.load.split(",")] if given.load else WORKLOADS
+    loads = [one if isinstance(one, Workload) else WORKLOADS[one] for one in chosen]
     with (
         tempfile.TemporaryDirectory(prefix="hypercare-bench-") as folder,
         LocalKafka(Path(folder), port=free_ports(2), tied=True) as kafka,
     ):
-        for number, load in enumerate(w for w in WORKLOADS if given.load in w.name):
+        for number, load in enumerate(loads):
             settings = Settings(
                 kafka=f"127.0.0.1:{kafka.port}", prefix=f"bench{number}", demo=True
             )
-            compare(load, settings, names, given.rounds, given.events)
+            compare(load, settings, names, given.rounds)
 
 
 if __name__ == "__main__":

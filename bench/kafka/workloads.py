@@ -14,7 +14,6 @@ from detector.simulate import Shop, constant, ramp
 from streams.lanes import partition_of
 
 PARTITIONS = 4
-WINDOWS = 15
 WINDOW_MS = 10_000
 LAG_MS = 200
 """How long after its event a record reaches the log."""
@@ -32,7 +31,7 @@ class Workload(NamedTuple):
     """How a log is packed and who is named in it.
 
     ``events`` are those of a service in a window; ``senders`` (of aggregates) how many
-    instances of a service report each window.
+    instances of a service report each window, about nine lines each.
     """
 
     name: str
@@ -40,6 +39,7 @@ class Workload(NamedTuple):
     identity: str
     services: int
     events: int
+    windows: int
     senders: int = 0
 
     @property
@@ -54,13 +54,16 @@ class Workload(NamedTuple):
 
 
 WORKLOADS = (
-    Workload("events, 100 a record", 100, "none", 8, 5_000),
-    Workload("events, one a record", 1, "none", 8, 5_000),
-    Workload("events, one a record, sessions repeat", 1, "sessions", 8, 5_000),
-    Workload("events, 100 a record, sessions repeat", 100, "sessions", 8, 5_000),
-    Workload("aggregates, 100 a record", 100, "ids", 8, 5_000, 500),
-    Workload("events, 100 a record, 200 services", 100, "none", 200, 200),
+    Workload("events, 100 a record", 100, "none", 4, 20_000, 8),
+    Workload("events, one a record", 1, "none", 4, 20_000, 8),
+    Workload("events, one a record, sessions repeat", 1, "sessions", 4, 20_000, 8),
+    Workload("events, 100 a record, sessions repeat", 100, "sessions", 4, 20_000, 8),
+    Workload("events, 100 a record, 8 thin services", 100, "none", 8, 5_000, 15),
+    Workload("events, 100 a record, 200 tiny services", 100, "none", 200, 200, 10),
+    Workload("aggregates, 100 a record", 100, "ids", 8, 1_800, 10, senders=200),
 )
+"""What decides beside the packing is how many events a service has in a window, as each
+window of each service is closed once: 20,000 are 2,000 a second."""
 
 
 class Record(NamedTuple):
@@ -88,7 +91,7 @@ def service_names(count: int) -> list[str]:
     return found
 
 
-def records(load: Workload, start_ms: int, windows: int = WINDOWS) -> Iterator[Record]:
+def records(load: Workload, start_ms: int) -> Iterator[Record]:
     """The log in the order of arrival, drawn from one seed."""
     rng = np.random.default_rng(7)
     shops = [
@@ -96,7 +99,7 @@ def records(load: Workload, start_ms: int, windows: int = WINDOWS) -> Iterator[R
         for name in service_names(load.services)
     ]
     waiting: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for index in range(windows):
+    for index in range(load.windows):
         ts = start_ms + index * WINDOW_MS
         drawn = [
             event for shop in shops for event in _window(load, shop, rng, ts, index)
