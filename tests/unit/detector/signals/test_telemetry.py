@@ -247,3 +247,15 @@ def test_health_survives_a_snapshot() -> None:
     health = sent([-HOUR_MS] * 5)
     note_sender(health, 3, START_MS)
     assert json.decode(json.encode(health), type=Health) == health
+
+
+def test_silent_senders_make_room_first() -> None:
+    """Of the longest silent the one with the smallest number is forgotten."""
+    health = Health()
+    for sender in range(SENDERS_MAX):
+        note_sender(health, sender, START_MS if sender in (7, 9) else START_MS + 1)
+    note_sender(health, -1, START_MS + 1)
+    assert 7 not in health.senders
+    note_sender(health, -2, START_MS + 1)
+    assert 9 not in health.senders
+    assert len(health.senders) == SENDERS_MAX
