@@ -122,7 +122,7 @@ def _names(event: msgspec.Struct, prefix: str = "") -> Problem | None:
     shape = SHAPES[type(event)]
     for field in shape.names:
         name = getattr(event, field)
-        problem = _name_problem(name, prefix + field) if name else None
+        problem = _name_problem(name, prefix + field) if name is not None else None
         if problem is not None:
             return problem
     for field in shape.structs:
