@@ -18,6 +18,9 @@ from detector.events import Error, Event, Feedback, Latency, Usage
 from detector.patterns import holds_address
 
 KEY_BYTES_MIN = 16
+REMEMBERED_CHARS_MAX = 128
+"""A longer identity is hashed each time: what is remembered stays small."""
+
 _HASHED = re.compile(r"h:[0-9a-f]{16}\Z")
 _PERSON = b"hypercare"
 _BLANK = blake2b(digest_size=8)
@@ -72,14 +75,58 @@ def hash_identity(value: str, key: bytes) -> str:
     """
     if _HASHED.match(value):
         return value
+    return _hashed(_begun(key), value)
+
+
+def _begun(key: bytes) -> blake2b:
+    """The hash that all identities of one key begin with."""
     if len(key) < KEY_BYTES_MIN:
         raise ValueError(
             f"the identity key has {len(key)} bytes, it needs {KEY_BYTES_MIN} or more"
         )
     # BLAKE2b takes keys up to 64 bytes; a longer secret is folded, not refused.
     short = key if len(key) <= 64 else blake2b(key, digest_size=64).digest()
-    raw = value.encode("utf-8", "surrogatepass")
-    return "h:" + blake2b(raw, digest_size=8, key=short, person=_PERSON).hexdigest()
+    return blake2b(digest_size=8, key=short, person=_PERSON)
+
+
+def _hashed(begun: blake2b, value: str) -> str:
+    hashed = begun.copy()
+    hashed.update(value.encode("utf-8", "surrogatepass"))
+    return "h:" + hashed.hexdigest()
+
+
+class IdentityHasher:
+    """Hashes of many identities under one key, the last seen of them remembered.
+
+    Parameters
+    ----------
+    key : bytes
+        The secret of the installation, 16 bytes or more.
+    remembered : int
+        Most identities kept; beyond, all are forgotten and hashed again.
+
+    Examples
+    --------
+    >>> IdentityHasher(b"0123456789abcdef").hash("alice")
+    'h:757b87ae6190a3ac'
+    """
+
+    def __init__(self, key: bytes, remembered: int = 65_536) -> None:
+        self._begun = _begun(key)
+        self._max = remembered
+        self._known: dict[str, str] = {}
+
+    def hash(self, value: str) -> str:
+        """What ``hash_identity`` gives for the value and this key."""
+        found = self._known.get(value)
+        if found is None:
+            is_hash = _HASHED.match(value) is not None
+            found = value if is_hash else _hashed(self._begun, value)
+            if len(value) <= REMEMBERED_CHARS_MAX:
+                if len(self._known) >= self._max:
+                    self._known.clear()
+                self._known[value] = found
+        return found
 
 
 def hash_identities(event: AnyEvent, key: bytes) -> AnyEvent:

@@ -40,37 +40,52 @@ _BACKSLASH, _NEWLINE = b"\\\n"  # as numbers: a search for one byte is quickest 
 _ENDS = np.zeros((256, 256), dtype=np.bool_)
 _ENDS[ord("}"), ord("{")] = _ENDS[ord("]"), ord("[")] = True
 _ENDS[ord("}"), ord("[")] = _ENDS[ord("]"), ord("{")] = True
-_NO_ATTRS = Raw(b"{}")
+NO_ATTRS = Raw(b"{}")
 _Id = Annotated[str, Meta(min_length=1, max_length=256)]
 _Severity = Literal["debug", "info", "warning", "error", "fatal"]
 
 
 class LightUsage(
-    Struct, gc=False, forbid_unknown_fields=True, tag_field="kind", tag="usage"
+    Struct,
+    kw_only=True,
+    gc=False,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="usage",
 ):
-    """A single usage event; one with any other field is not light."""
+    """A single usage event; one with any other field is not light.
+
+    The fields stand in the order of ``Usage``, so that both encode alike.
+    """
 
     ts: EpochMs
     service: str
-    release: str
-    attrs: Raw = _NO_ATTRS
+    id: _Id | None = None
     environment: str = DEFAULT_ENVIRONMENT
+    sent_at: EpochMs | None = None
+    received_at: EpochMs | None = None
+    release: str
+    attrs: Raw = NO_ATTRS
+    user: Text | None = None
+    session: Text | None = None
+    trace_id: Text | None = None
+    url: Text | None = None
+    tenant: Text | None = None
     sender: Text | None = None
     word: Unit = msgspec.field(default="request", name="unit")
     outcome: Outcome = "ok"
-    id: _Id | None = None
-    session: Text | None = None
-    user: Text | None = None
-    trace_id: Text | None = None
     duration_ms: Annotated[float, Meta(ge=0)] | None = None
-    sent_at: EpochMs | None = None
-    received_at: EpochMs | None = None
-    tenant: Text | None = None
-    url: Text | None = None
 
 
 class LightError(
-    Struct, gc=False, forbid_unknown_fields=True, tag_field="kind", tag="error"
+    Struct,
+    kw_only=True,
+    gc=False,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag="error",
 ):
     """A single error event; one with any other field is not light."""
 
@@ -79,23 +94,23 @@ class LightError(
 
     ts: EpochMs
     service: str
-    release: str
-    attrs: Raw = _NO_ATTRS
-    environment: str = DEFAULT_ENVIRONMENT
-    sender: Text | None = None
-    word: _Severity = msgspec.field(default="error", name="severity")
     id: _Id | None = None
-    session: Text | None = None
-    user: Text | None = None
-    trace_id: Text | None = None
+    environment: str = DEFAULT_ENVIRONMENT
     sent_at: EpochMs | None = None
     received_at: EpochMs | None = None
-    tenant: Text | None = None
+    release: str
+    attrs: Raw = NO_ATTRS
+    user: Text | None = None
+    session: Text | None = None
+    trace_id: Text | None = None
     url: Text | None = None
+    tenant: Text | None = None
+    sender: Text | None = None
     signature: Text | None = None
     type: Text | None = None
     message: Text | None = None
     frames: Annotated[list[Text], Meta(max_length=64)] = []
+    word: _Severity = msgspec.field(default="error", name="severity")
     handled: bool = False
 
 
