@@ -131,17 +131,13 @@ class BatchConsumer(driver.Consumer):
             return {}
 
     async def _hear_errors(self) -> None:
-        """Ask for errors of the group's coordinator: Faust never does.
-
-        Until somebody asks it neither beats nor joins again, for ever.
-        """
-        coordinator = self._thread._ensure_consumer()._coordinator
-        ended = coordinator._coordination_task.done()
-        if coordinator._pending_exception is None and not ended:
+        """Ask for the group's errors: without that, as in Faust, it waits for ever."""
+        group = self._thread._ensure_consumer()._coordinator
+        if not (group._pending_exception or group._coordination_task.done()):
             return
 
         async def ask() -> None:
-            coordinator.check_errors()
+            group.check_errors()
 
         try:
             await self._thread.call_thread(ask)
