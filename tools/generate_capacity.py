@@ -22,6 +22,7 @@ from streams.capacity.model import (  # noqa: E402
     Traffic,
     event_us,
     hottest_limit,
+    loads,
     plan,
     read_slopes,
 )
@@ -39,12 +40,12 @@ traffic, with `--measure` for your own machine.
 
 ## How it is reckoned
 
-Measured on {machine}, commit {commit}. What a worker does is the sum of three parts:
-events, closed windows, snapshots. Cores are planned {busy:.0%} busy, so that an outage
-can be caught up with; a worker is one core. At least {per_worker} partitions go to each
-worker. Memory is what the objects of a worker's share add up to, as if one worker were
-gone, times {spare:g}, and the bare process. The state topic holds its newest records
-{compaction:g} times and a segment a partition.
+Measured on {machine}, commit {commit}. What a worker does is
+the sum of three parts: events, closed windows, snapshots. Cores are planned {busy:.0%}
+busy, so that an outage can be caught up with; a worker is one core. At least
+{per_worker} partitions go to each worker. Memory is what the objects of its share
+add up to, as if one worker were gone, times {spare:g}, and the bare process. The state
+topic holds its newest records {compaction:g} times and a segment a partition.
 
 A service is in one partition, so one core bears it: that is the limit in the tables.
 Beyond it senders send aggregates, or
@@ -90,7 +91,15 @@ CASES = (
     Traffic(events_per_s=5_000, shape="aggregate", services=1_000, segments=16),
 )
 
+PACED = Traffic(events_per_s=900, shape="aggregate", services=500, days=0)
+"""What `deploy/measure_worker.py` sends to a worker for the resource requests."""
+
 LIMITS = """
+A worker that follows live traffic takes more than one that reads a backlog: it fetches
+few records at a time and has its own upkeep. With 500 services and 600 to 1,200
+aggregates a second a worker took 0.36 to 0.74 cores ([deploy.md](deploy.md)); the model
+says {paced:.2f}. Plan small installations by that page and large ones by this one.
+
 ## What it does not know
 
 Compression of the log, time of the brokers, network, and how uneven services are spread
@@ -179,7 +188,9 @@ def page(measured: Measured) -> str:
         + plans_table(measured)
         + "\n## How well it predicts\n\nProcessor time of a worker in the same run as "
         "the slopes, single events having\ngiven the cost of a record. "
-        "One run on a busy machine.\n\n" + table(head, checks) + LIMITS
+        "One run on a busy machine.\n\n"
+        + table(head, checks)
+        + LIMITS.format(paced=sum(loads(PACED, measured.slopes).values()))
     )
 
 
