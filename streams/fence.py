@@ -21,7 +21,7 @@ Rules that make this hold:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,6 +45,9 @@ logger = logging.getLogger(__name__)
 
 CLAIM_ATTEMPTS = 10
 """Two workers can claim the same epoch at once; the later record tries again."""
+
+APPEND_BYTES = 4 * 1024 * 1024
+"""Shards of a large snapshot are acknowledged in parts of about this size."""
 
 
 class Fenced(Exception):
@@ -70,6 +73,20 @@ class Frozen:
     next_offset: int
     shards: Mapping[str, bytes | None]
     whole: bool
+
+
+def batched(writes: Iterable[Write]) -> Iterator[list[Write]]:
+    """Cut writes into parts that Kafka takes within the time limit of one call."""
+    part: list[Write] = []
+    size = 0
+    for key, value in writes:
+        part.append((key, value))
+        size += len(value or b"")
+        if size >= APPEND_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 class Staked(NamedTuple):
@@ -232,7 +249,9 @@ class Fence:
     async def _append_shards(self, frozen: Frozen) -> dict[str, int]:
         """Append the shards; return the first offset of each that is still needed."""
         writes = self._shard_writes(frozen)
-        placed = await self._append([write for _, write in writes])
+        placed: list[int] = []
+        for part in batched(write for _, write in writes):
+            placed += await self._append(part)
         offsets = dict(self._offsets)
         # From the last one back, so that a shard's first chunk counts.
         for (name, _), offset in zip(reversed(writes), reversed(placed), strict=True):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streams import statelog
-from streams.fence import CLAIM_ATTEMPTS, Fence, Fenced, Frozen
+from streams.fence import APPEND_BYTES, CLAIM_ATTEMPTS, Fence, Fenced, Frozen
 from streams.history import CHUNK_BYTES, DamagedState, History, Key
 from streams.statelog import StateRecord, Write
 from tests.unit.streams.memory import MemoryPartition, MemoryStateLog
@@ -82,6 +82,27 @@ async def test_large_shards_are_cut() -> None:
     restored = await fence_on(partition).claim()
     assert restored is not None
     assert restored.shards["a"] == blob
+
+
+async def test_large_snapshot_is_written_in_parts() -> None:
+    """No call writes much more than a part, and the heir gets all of them."""
+    partition = MemoryPartition()
+    fence = await owner(partition)
+    log = MemoryStateLog(partition)
+    sizes = []
+
+    async def note(writes: Sequence[Write]) -> None:
+        sizes.append(sum(len(value or b"") for _, value in writes))
+        log.before = note
+
+    fence._log, log.before = log, note
+    blobs = {f"pack/{n}": bytes([n]) * 700_000 for n in range(20)}
+    await fence.write(Frozen(1, blobs, whole=True))
+    assert len(sizes) > 3
+    assert max(sizes) < APPEND_BYTES + CHUNK_BYTES
+    restored = await fence_on(partition).claim()
+    assert restored is not None
+    assert restored.shards == blobs
 
 
 async def test_many_shards_fit_one_manifest() -> None:
