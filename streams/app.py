@@ -20,28 +20,34 @@ from faust.app import BootStrategy
 from faust.types.transports import TransportT
 
 from detector.rulefile import RuleFileError
-from streams import bounded
+from streams import bounded, gzipped
 from streams.bus import Bus
 from streams.connection import faust_options
 from streams.detecting import Detecting
 from streams.errors import Refused
 from streams.halt import BEAT_INTERVAL_S, Exit, Watchdog, end_process
 from streams.ingress.agents import register
+from streams.ingress.door import Door
 from streams.ingress.drained import Drained
+from streams.ingress.intake import Intake
 from streams.ingress.look import IngressLook
+from streams.ingress.sink import LogSink
 from streams.lanes import Lanes, Source
 from streams.logclient import POLL_INTERVAL_S, LogClient
 from streams.ownsource import IngressOnly, OwnSource
-from streams.ports import CoreFactory
+from streams.ports import BatchHandler, CoreFactory
 from streams.quiet import quieten
 from streams.settings import Settings, SettingsError, SourceKind
-from streams.source import BatchHandler, BatchTransport
+from streams.source import BatchTransport
 from streams.startup import require_topics
 from streams.tick import Clock, Ticker
 from streams.topictable import LOG
 from streams.wallclock import monotonic_s
 
 LOOP_STALL_LIMIT_S = 60.0
+
+RELEASE_SHARE = 0.8
+"""Part of the time for an orderly end in which what was begun is finished."""
 
 WATCH_S = 1.0
 """What the watchdog may be late: the whole end stays within its limit."""
@@ -64,6 +70,8 @@ class HypercareApp(faust.App):
     ----------
     lanes : Lanes
         Who takes the log's batches.
+    intake : Intake
+        Who takes those of the ingress topics.
     bus : Bus
         The worker's own producer and readers.
     hypercare : Settings
@@ -78,6 +86,7 @@ class HypercareApp(faust.App):
         self,
         *args: Any,
         lanes: Lanes,
+        intake: Intake,
         bus: Bus,
         hypercare: Settings,
         detecting: Detecting | None,
@@ -85,6 +94,7 @@ class HypercareApp(faust.App):
     ) -> None:
         self.detecting = detecting
         self.lanes = lanes
+        self.intake = intake
         self.bus = bus
         self.hypercare = hypercare
         self.look = IngressLook(bus)
@@ -105,6 +115,7 @@ class HypercareApp(faust.App):
             self.conf.broker_consumer,
             self,
             batch=batch,
+            intake=self.intake,
             io_timeout_s=self.hypercare.io_timeout_s,
         )
 
@@ -168,10 +179,13 @@ class HypercareApp(faust.App):
         """Write the last snapshots, let Faust commit and leave, disconnect."""
         limit_s = self.hypercare.shutdown_timeout_s
         self.watchdog.ending(limit_s=limit_s - min(WATCH_S, limit_s / 2))
-        await self.lanes.release_all()
+        await asyncio.gather(
+            self.lanes.release_all(), self.intake.close(limit_s * RELEASE_SHARE)
+        )
         if self.own_source is not None:
             await self.own_source.stop()
         await super().on_stop()
+        await self.intake.stop()
         await self.look.stop()
         await self.bus.stop()
         if self.detecting is not None:
@@ -199,6 +213,7 @@ def create_app(settings: Settings, cores: CoreFactory | None = None) -> Hypercar
         none is given.
     """
     bounded.install(bare=settings.topic(LOG))
+    gzipped.install()
     identity_key = settings.require_identity_key()
     bus = Bus(settings)
     detecting = None
@@ -212,21 +227,26 @@ def create_app(settings: Settings, cores: CoreFactory | None = None) -> Hypercar
         halt=end_process,
         monotonic_s=monotonic_s,
     )
+    door = Door(settings, identity_key, LogSink(settings, bus), lanes.counters)
+    intake = Intake(door, halt=end_process, monotonic_s=monotonic_s)
     app = HypercareApp(
         settings.group,
         lanes=lanes,
+        intake=intake,
         bus=bus,
         hypercare=settings,
         detecting=detecting,
         **faust_settings(settings),
     )
-    if settings.source is SourceKind.FAUST:
-        # Subscribed without an agent: the batch source takes its records.
-        log = app.topic(
-            lanes.topic, key_serializer="raw", value_serializer="raw", internal=False
+    # Subscribed without an agent: the batch source takes their records.
+    log = {lanes.topic} if settings.source is SourceKind.FAUST else set()
+    for topic in sorted(log | intake.topics):
+        app.topics.add(
+            app.topic(
+                topic, key_serializer="raw", value_serializer="raw", internal=False
+            )
         )
-        app.topics.add(log)
-    register(app, settings, identity_key, lanes.counters, end_process)
+    register(app, door, end_process)
     return app
 
 

@@ -12,12 +12,15 @@ from dataclasses import replace
 from detector.combiner import Combiner, blocks
 from detector.records import LogRecord, Outputs
 from detector.state import StateError
-from streams import bounded
+from streams import bounded, gzipped
 from streams.app import HypercareApp, faust_settings
 from streams.bus import Bus
 from streams.detecting import Detecting
 from streams.halt import end_process
 from streams.history import DamagedState
+from streams.ingress.door import Door
+from streams.ingress.intake import Intake
+from streams.ingress.sink import LogSink
 from streams.lanes import Lanes
 from streams.permissions import Role, group_of
 from streams.progress import Counted
@@ -157,6 +160,7 @@ def create_combiner(settings: Settings) -> CombinerApp:
             ]
         )
     bounded.install(bare=settings.topic(HOT))
+    gzipped.install()
     group = group_of(settings, Role.COMBINER)
     own = replace(
         settings,
@@ -171,9 +175,11 @@ def create_combiner(settings: Settings) -> CombinerApp:
     bus = Bus(own, HOT_STATE)
     lanes = Lanes(own, cores, bus, halt=end_process, monotonic_s=monotonic_s, log=HOT)
     cores.count = lanes.counters.count_ingress
+    door = Door(own, identity_key, LogSink(own, bus), lanes.counters)
     app = CombinerApp(
         group,
         lanes=lanes,
+        intake=Intake(door, halt=end_process, monotonic_s=monotonic_s, reads=False),
         bus=bus,
         hypercare=own,
         detecting=Detecting(own),

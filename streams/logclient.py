@@ -19,6 +19,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from faust.types import TP
 
 from streams.connection import aiokafka_options
+from streams.fetching import FETCH_WAIT_MS
 from streams.settings import Settings
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ def log_options(settings: Settings) -> dict[str, Any]:
         "max_poll_records": 5000,
         "max_poll_interval_ms": POLL_INTERVAL_S * 1000,
         "max_partition_fetch_bytes": 4 * 1024 * 1024,
-        "fetch_max_wait_ms": 1500,
+        "fetch_max_wait_ms": FETCH_WAIT_MS,
         "session_timeout_ms": int(settings.session_timeout_s * 1000),
         "heartbeat_interval_ms": int(min(3.0, settings.session_timeout_s / 3) * 1000),
         "rebalance_timeout_ms": 60_000,

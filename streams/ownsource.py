@@ -27,8 +27,9 @@ from streams.bounded import Refused, take_refused
 from streams.halt import Exit
 from streams.lane import TRANSIENT
 from streams.lanes import Halt
+from streams.ports import BatchHandler
 from streams.settings import Settings
-from streams.source import IDLE_S, BatchHandler
+from streams.source import IDLE_S
 
 logger = logging.getLogger(__name__)
 

@@ -43,6 +43,7 @@ PINNED: tuple[tuple[str, str], ...] = (
     (f"{_DRIVER}:ConsumerRebalanceListener", "on_partitions_revoked"),
     (f"{_DRIVER}:ConsumerRebalanceListener", "on_partitions_assigned"),
     (f"{_DRIVER}:Transport", "__init__"),
+    (f"{_DRIVER}:Consumer", "_new_consumer_thread"),
     (_THREAD, "_create_worker_consumer"),
     (_THREAD, "_fetch_records"),
     (_THREAD, "_seek_wait"),
@@ -86,6 +87,10 @@ PINNED: tuple[tuple[str, str], ...] = (
     (_CLIENT, "committed"),
     (_CLIENT, "position"),
     (_CLIENT, "stop"),
+    # What a producer that is let go still holds.
+    ("aiokafka.producer.message_accumulator:MessageAccumulator", "fail_all"),
+    # Replaced by streams.gzipped.
+    ("aiokafka.record.default_records:_DefaultRecordBatchBuilderPy", "_maybe_compress"),
     # Replaced by streams.bounded.
     ("aiokafka.consumer.fetcher:PartitionRecords", "__init__"),
     ("aiokafka.consumer.fetcher:PartitionRecords", "_unpack_records"),
@@ -105,5 +110,8 @@ ATTRIBUTES: tuple[str, ...] = (
     "_pos",
     "_num_records",
     "_decompressed",
+    "_fetch_max_wait_ms",
+    "_message_accumulator",
+    "_sender",
 )
 """Private attributes of libraries that are read or set."""

@@ -6,10 +6,13 @@ give its state in shards. The batch source implements the log.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from faust.types import TP
+
 from detector.records import LogRecord, Outputs
+from streams.bounded import Refused
 
 
 class PartitionCore(Protocol):
@@ -65,3 +68,41 @@ class LogPort(Protocol):
 
     async def seek(self, partition: int, offset: int) -> None:
         """Make ``offset`` the next record that is fetched."""
+
+
+class BatchHandler(Protocol):
+    """Who takes the records of the batch topics."""
+
+    topics: frozenset[str]
+
+    def wants(self, tp: TP) -> bool:
+        """Return whether records of the partition may be fetched now."""
+
+    def position(self, tp: TP) -> int | None:
+        """Return the offset the partition's state is at, if it has one."""
+
+    def committable(self, tp: TP) -> int | None:
+        """Return the offset that may be committed, if there is one."""
+
+    async def on_records(
+        self, tp: TP, records: list[LogRecord], highwater: int | None
+    ) -> None:
+        """Take the records of one partition; an error must end the process."""
+
+    async def on_assigned(self, tps: Iterable[TP]) -> None:
+        """Begin to own partitions; must not wait for them to be restored."""
+
+    async def on_revoked(self, tps: Iterable[TP]) -> None:
+        """Write what has to be written and let partitions go."""
+
+    def on_discarded(self, tps: Iterable[TP]) -> None:
+        """Hear that a fetch of these partitions was thrown away."""
+
+    async def on_refused(self, refused: list[Refused]) -> None:
+        """Hear of batches, of any topic, that were too large to open."""
+
+    def reports(self, topic: str) -> bool:
+        """Return whether batches refused of a topic are to be told to this one."""
+
+    def on_read_error(self, error: Exception) -> None:
+        """Hear that reading failed: return to try again, or end the process."""

@@ -1,9 +1,9 @@
 """Reading the log in whole fetch batches, inside Faust's own consumer.
 
 An ordinary agent takes one trip through task, queue and stream per message; that
-is what limits Faust, not decoding. Here the records of BATCH topics go from the
-fetch straight to a handler, all other topics take Faust's usual way. Group,
-rebalances and commits stay Faust's.
+is what limits Faust, not decoding. Here the records of the log (BATCH topics) go
+from the fetch straight to a handler and those of ingress topics to the intake; all
+other topics take Faust's usual way. Group, rebalances and commits stay Faust's.
 
 Every private name of Faust that this project overrides or calls is used in this
 module and stands in :mod:`streams.pins`, so that an upgrade fails loudly.
@@ -22,7 +22,7 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, cast
 
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust.exceptions import ConsumerNotStarted
@@ -31,9 +31,10 @@ from faust.types import TP, Message
 from faust.types.transports import ConsumerT
 
 from detector.records import LogRecord
-from streams.bounded import Refused, take_refused
-from streams.merge import TimeMerge
-from streams.wallclock import monotonic_s
+from streams.bounded import take_refused
+from streams.fetching import PromptThread
+from streams.ingress.intake import Intake
+from streams.ports import BatchHandler
 
 logger = logging.getLogger(__name__)
 
@@ -41,60 +42,36 @@ IDLE_S = 0.05
 """Pause before looking again while no partition can be fetched."""
 
 
-class BatchHandler(Protocol):
-    """Who takes the records of the batch topics."""
-
-    topics: frozenset[str]
-
-    def wants(self, tp: TP) -> bool:
-        """Return whether records of the partition may be fetched now."""
-
-    def position(self, tp: TP) -> int | None:
-        """Return the offset the partition's state is at, if it has one."""
-
-    def committable(self, tp: TP) -> int | None:
-        """Return the offset that may be committed, if there is one."""
-
-    async def on_records(
-        self, tp: TP, records: list[LogRecord], highwater: int | None
-    ) -> None:
-        """Take the records of one partition; an error must end the process."""
-
-    async def on_assigned(self, tps: Iterable[TP]) -> None:
-        """Begin to own partitions; must not wait for them to be restored."""
-
-    async def on_revoked(self, tps: Iterable[TP]) -> None:
-        """Write what has to be written and let partitions go."""
-
-    def on_discarded(self, tps: Iterable[TP]) -> None:
-        """Hear that a fetch of these partitions was thrown away."""
-
-    async def on_refused(self, refused: list[Refused]) -> None:
-        """Hear of batches, of any topic, that were too large to open."""
-
-    def reports(self, topic: str) -> bool:
-        """Return whether batches refused of a topic are to be told to this one."""
-
-    def on_read_error(self, error: Exception) -> None:
-        """Hear that reading failed: return to try again, or end the process."""
-
-
 class BatchConsumer(driver.Consumer):
-    """Faust's consumer, with whole batches for the topics of a handler."""
+    """Faust's consumer, with whole batches for a handler and for the intake."""
 
     batch: BatchHandler
+    intake: Intake
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._marks: defaultdict[TP, int] = defaultdict(int)
         self._seek_lock = asyncio.Lock()
-        self._merge = TimeMerge(monotonic_s)
         super().__init__(*args, **kwargs)
-        self.batch = cast(BatchTransport, self.transport).batch
-        self.io_timeout_s = cast(BatchTransport, self.transport).io_timeout_s
+        transport = cast(BatchTransport, self.transport)
+        self.batch, self.intake = transport.batch, transport.intake
+        self.io_timeout_s = transport.io_timeout_s
+        self.intake.bind(self._ingress, self.highwater)
+
+    def _new_consumer_thread(self) -> PromptThread:
+        return PromptThread(self, loop=self.loop, beacon=self.beacon)
 
     def is_batch(self, tp: TP) -> bool:
         """Return whether the partition belongs to a batch topic."""
         return tp.topic in self.batch.topics
+
+    def _owner(self, tp: TP) -> BatchHandler | Intake | None:
+        """Return who takes whole batches of the partition; None: Faust's agents."""
+        if tp.topic in self.batch.topics:
+            return self.batch
+        return self.intake if tp.topic in self.intake.topics else None
+
+    def _ingress(self) -> list[TP]:
+        return [tp for tp in self._assigned() if self._owner(tp) is self.intake]
 
     # Fetching.
 
@@ -109,12 +86,12 @@ class BatchConsumer(driver.Consumer):
             # An empty set would mean ALL partitions to the fetcher.
             await self.sleep(IDLE_S)
             return {}
-        if len(wanted) < len(active_partitions or ()):
+        if len(wanted) < len(active_partitions or ()) or self.intake.holds:
             timeout = min(timeout, IDLE_S * 4)
         records = await self._fetched(wanted, timeout)
         if refused := take_refused(self.batch.reports):
             await self.batch.on_refused(refused)
-        self._merge.asked(tp for tp in wanted if not self.is_batch(tp))
+        self.intake.asked(tp for tp in wanted if tp.topic in self.intake.topics)
         stale = {tp for tp in records if self._marks[tp] != marks.get(tp)}
         if stale:
             await self._throw_away(records, stale)
@@ -145,14 +122,8 @@ class BatchConsumer(driver.Consumer):
             self.batch.on_read_error(error)
 
     def _fetchable(self, active: set[TP] | None) -> set[TP]:
-        return {
-            tp
-            for tp in active or ()
-            if (self.batch.wants(tp) if self.is_batch(tp) else self._has_room(tp))
-        }
-
-    def _has_room(self, tp: TP) -> bool:
-        return not self._merge.is_full(tp)
+        owners = {tp: self._owner(tp) for tp in active or ()}
+        return {tp for tp, one in owners.items() if one is None or one.wants(tp)}
 
     async def _throw_away(self, records: dict[TP, list[Any]], stale: set[TP]) -> None:
         """Drop overtaken records and stand where the owners stand."""
@@ -165,7 +136,7 @@ class BatchConsumer(driver.Consumer):
             await self._seek_batches(stale)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
-        """Hand batches to the handler, yield the messages of other topics."""
+        """Hand batches over, yield the messages of other topics."""
         generation_id = self.app.consumer_generation_id
         await self._hear_errors()
         records, _ = await self._wait_next_records(timeout)
@@ -174,25 +145,25 @@ class BatchConsumer(driver.Consumer):
         if not self.flow_active:
             await self._seek_back()
             return
-        records = records or {}
-        marks = {tp: self._marks[tp] for tp in records}
-        for tp, batch in cast(dict[TP, list[Any]], records).items():
-            if not self.is_batch(tp):
-                self._merge.add(tp, marks[tp], batch)
-            elif self._marks[tp] == marks[tp]:
+        found = cast(dict[TP, list[Any]], records or {})
+        marks = {tp: self._marks[tp] for tp in found}
+        for tp, batch in found.items():
+            is_current = self._marks[tp] == marks[tp]
+            if self._owner(tp) is self.intake and is_current:
+                self.intake.on_records(tp, batch)
+            elif self.is_batch(tp) and is_current:
                 await self._hand_over(tp, batch)
-            else:
-                # A seek came while another partition's batch was being handled.
+            elif self.is_batch(tp):
+                # A seek came while another partition's batch was handled.
                 self.batch.on_discarded([tp])
                 await self._seek_batches([tp])
-        singles = [tp for tp in self._assigned() if not self.is_batch(tp)]
-        for tp, mark, record in self._merge.release(singles, self.highwater):
-            if not self._is_current(tp, mark, generation_id):
-                # A seek reads again what is held here.
-                self._merge.clear()
-                break
-            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-            yield tp, self._to_message(tp, record)
+        self.intake.go_on()
+        for tp, batch in found.items():
+            for record in batch if self._owner(tp) is None else ():
+                if not self._is_current(tp, marks[tp], generation_id):
+                    return  # A seek reads again what is held here.
+                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                yield tp, self._to_message(tp, record)
 
     def _is_current(self, tp: TP, mark: int, generation_id: int) -> bool:
         """Return whether no seek and no rebalance has come since the fetch."""
@@ -229,7 +200,7 @@ class BatchConsumer(driver.Consumer):
         async with self._seek_lock:
             tps = set(self.assignment())
             self._bump(tps)
-            self._merge.clear()
+            self.intake.on_seek()
             try:
                 await super().perform_seek()
                 await self._seek_uncommitted(tps)
@@ -257,7 +228,8 @@ class BatchConsumer(driver.Consumer):
 
     async def _seek_positions(self, tps: Iterable[TP]) -> None:
         for tp in tps:
-            offset = self.batch.position(tp) if self.is_batch(tp) else None
+            owner = self._owner(tp)
+            offset = owner.position(tp) if owner is not None else None
             if offset is not None:
                 await self._seek_one(tp, offset)
 
@@ -289,7 +261,8 @@ class BatchConsumer(driver.Consumer):
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         yield from super()._filter_tps_with_pending_acks(topics)
         for tp in self._assigned():
-            if not self.is_batch(tp) or self.batch.committable(tp) is None:
+            owner = self._owner(tp)
+            if owner is None or owner.committable(tp) is None:
                 continue
             if topics is None or tp in topics or tp.topic in topics:
                 yield tp
@@ -302,22 +275,25 @@ class BatchConsumer(driver.Consumer):
             return set()
 
     def _new_offset(self, tp: TP) -> int | None:
-        """Commit of the log: only up to the last acknowledged manifest."""
-        if self.is_batch(tp):
-            return self.batch.committable(tp)
-        return super()._new_offset(tp)
+        """Commit the log up to the last acknowledged manifest, ingress to its run."""
+        owner = self._owner(tp)
+        return super()._new_offset(tp) if owner is None else owner.committable(tp)
 
     # Rebalances.
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Snapshot and commit BEFORE Faust forgets what was acknowledged."""
         mine = [tp for tp in revoked if self.is_batch(tp)]
-        await self.batch.on_revoked(mine)
+        self._bump(tp for tp in revoked if tp.topic in self.intake.topics)
+        await asyncio.gather(
+            self.batch.on_revoked(mine), self.intake.on_revoked(self.io_timeout_s)
+        )
         try:
             async with asyncio.timeout(self.io_timeout_s):
                 await self.commit()
         except TimeoutError:
             logger.warning("source.commit_on_revoke_timed_out: will be read again")
+        self.intake.forget(revoked)
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(
@@ -333,22 +309,28 @@ class BatchConsumer(driver.Consumer):
         And those whose leader is sought: Faust asserts that they have a position.
         """
         with suppress(AssertionError):
-            if not self.is_batch(tp):
+            if self._owner(tp) is None:
                 super().verify_event_path(now, tp)
 
 
 class BatchTransport(driver.Transport):
     """Faust's transport with :class:`BatchConsumer` as its consumer.
 
-    ``batch`` takes the records of its topics; ``io_timeout_s`` limits every single
-    wait for Kafka.
+    ``batch`` takes the records of the log and ``intake`` those of ingress topics;
+    ``io_timeout_s`` limits every single wait for Kafka.
     """
 
     Consumer: ClassVar[type[ConsumerT]] = BatchConsumer
 
     def __init__(
-        self, *args: Any, batch: BatchHandler, io_timeout_s: float, **kwargs: Any
+        self,
+        *args: Any,
+        batch: BatchHandler,
+        intake: Intake,
+        io_timeout_s: float,
+        **kwargs: Any,
     ) -> None:
         self.batch = batch
+        self.intake = intake
         self.io_timeout_s = io_timeout_s
         super().__init__(*args, **kwargs)

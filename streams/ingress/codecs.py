@@ -13,7 +13,9 @@ Decoder = Callable[[bytes | None], list[Event | Rejected]]
 
 TELEMETRY: tuple[type, ...] = (Usage, Error, Latency, Feedback)
 
-DECODERS: dict[str, Decoder] = {"native": decode_edge}
+NATIVE = "native"
+
+DECODERS: dict[str, Decoder] = {NATIVE: decode_edge}
 """Codec name -> decoder. Total: any bytes give events or rejections."""
 
 
@@ -23,16 +25,20 @@ class Ingress:
 
     ``kinds`` is a boundary of rights as well: who may write usage may not announce
     deploys, and nobody steers through ingress (commands enter the log directly).
+    ``in_batches`` says which way its records go, and a topic has only one: whole
+    fetches, merged by Kafka's time with the other topics of this way, or an agent of
+    its own, for formats of low rate (decision 0017).
     """
 
     codec: str
     kinds: tuple[type, ...]
+    in_batches: bool = True
 
 
 CODECS: dict[str, Ingress] = {
-    "usage": Ingress("native", TELEMETRY),
-    "errors": Ingress("native", TELEMETRY),
-    "feedback": Ingress("native", TELEMETRY),
-    "deploys": Ingress("native", (Deploy,)),
+    "usage": Ingress(NATIVE, TELEMETRY),
+    "errors": Ingress(NATIVE, TELEMETRY),
+    "feedback": Ingress(NATIVE, TELEMETRY),
+    "deploys": Ingress(NATIVE, (Deploy,)),
 }
 """Last part of the topic's name -> how it is read."""

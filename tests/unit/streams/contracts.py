@@ -116,7 +116,7 @@ def foreign_privates() -> Iterator[tuple[str, str]]:
         for path in sorted((ROOT / "streams").rglob("*.py"))
     }
     for path, tree in trees.items():
-        ours = {*_defined(tree), "_asdict"}
+        ours = {*_defined(tree), "_asdict", "_replace"}
         for node in ast.walk(tree):
             if not isinstance(node, ast.Attribute) or not node.attr.startswith("_"):
                 continue

@@ -13,8 +13,9 @@ from detector.decode import decode
 from detector.events import Usage
 from detector.records import Output
 from streams.halt import Exit
-from streams.ingress.agents import Door, unharmed
+from streams.ingress.agents import unharmed
 from streams.ingress.codecs import CODECS, DECODERS
+from streams.ingress.door import Door
 from streams.ingress.pack import BYTES_MAX, EVENTS_MAX, Raw, pack
 from streams.progress import Counted, Counters
 from streams.settings import Settings
@@ -147,19 +148,22 @@ class Shelf:
 
     def __init__(self, failures: int = 0) -> None:
         self.failures = failures
-        self.records: list[tuple[str, bytes, bytes]] = []
+        self.records: list[tuple[bytes, bytes]] = []
         self.letters: list[Output] = []
 
-    async def write(self, topic: str, records: Sequence[tuple[bytes, bytes]]) -> None:
+    async def write(self, records: Sequence[tuple[bytes, bytes]]) -> None:
         """Take records."""
         if self.failures:
             self.failures -= 1
             raise ConnectionError("connection lost")
-        self.records += [(topic, key, value) for key, value in records]
+        self.records += records
 
-    async def dead(self, topic: str, outputs: Sequence[Output]) -> None:
+    async def dead(self, outputs: Sequence[Output]) -> None:
         """Take dead letters."""
         self.letters += outputs
+
+    async def stop(self) -> None:
+        """Nothing is connected."""
 
 
 def door(shelf: Shelf, counters: Counters) -> Door:
@@ -172,7 +176,7 @@ async def test_door_counts_and_writes() -> None:
     await door(shelf, counters).move(
         [raw(usage(), topic=USAGE), Raw(USAGE, 0, 1, 2, b"{")]
     )
-    assert [topic for topic, _, _ in shelf.records] == ["hypercare.events"]
+    assert [key for key, _ in shelf.records] == [b"shop"]
     assert len(shelf.letters) == 1
     assert counters.ingress[Counted(USAGE, "native", "accepted", "")] == 1
     assert sum(counters.ingress.values()) == 2
@@ -180,7 +184,7 @@ async def test_door_counts_and_writes() -> None:
 
 async def test_door_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that comes back gets the batch, and gets it counted once."""
-    monkeypatch.setattr("streams.ingress.agents.RETRY_S", 0.0)
+    monkeypatch.setattr("streams.ingress.door.RETRY_S", 0.0)
     shelf, counters = Shelf(failures=2), Counters()
     await door(shelf, counters).move([raw(usage(), topic=USAGE)])
     assert len(shelf.records) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -22,9 +23,9 @@ from streams.ownsource import IngressOnly
 from streams.settings import Settings
 from streams.source import BatchConsumer, BatchTransport
 from tests.integration.workers import CountingCores
-from tests.unit.streams.rig import LOG, USAGE, Halted, MemoryBus, OwnRig, Rig
+from tests.unit.streams.rig import LOG, Halted, MemoryBus, OwnRig, Rig
 
-P0, P1, AGENT = TP(LOG, 0), TP(LOG, 1), TP(USAGE, 0)
+P0, P1, AGENT = TP(LOG, 0), TP(LOG, 1), TP("hypercare.foreign", 0)
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ async def test_stopped_flow_hands_nothing_over(rig: Rig) -> None:
 
 async def test_revoke_commits_what_agents_did(rig: Rig) -> None:
     """What agents have acknowledged is committed before Faust forgets it."""
-    rig.app.topics._acking_topics.add(USAGE)  # type: ignore[attr-defined]
+    rig.app.topics._acking_topics.add(AGENT.topic)  # type: ignore[attr-defined]
     rig.thread.produce(AGENT, 4)
     async for _, message in rig.consumer.getmany(timeout=0.01):
         rig.consumer.ack(message)
@@ -202,7 +203,7 @@ async def test_log_of_another_consumer_is_left_to_it() -> None:
     await elsewhere.on_revoked([P0])
     assert rig.lane().is_ready
     assert (elsewhere.wants(P0), elsewhere.committable(P0)) == (False, None)
-    assert elsewhere.reports(USAGE)
+    assert elsewhere.reports(AGENT.topic)
     assert not elsewhere.reports(LOG)
     assert LOG not in {name for one in rig.app.topics for name in one.topics}
     await rig.close()
@@ -222,11 +223,13 @@ def test_both_consumers_are_set_up_alike(monkeypatch: pytest.MonkeyPatch) -> Non
     thread = cast(Any, app.consumer)._thread
     thread.thread_loop.close()
 
-    def keep(**options: object) -> None:
+    def keep(**options: object) -> SimpleNamespace:
         given.update(options)
+        return SimpleNamespace()
 
     monkeypatch.setattr(driver.aiokafka, "AIOKafkaConsumer", keep)
-    thread._create_worker_consumer(app.transport)
+    made = thread._create_worker_consumer(app.transport)
+    given["fetch_max_wait_ms"] = made._fetch_max_wait_ms
     own = log_options(settings)
     names = {
         *("group_id", "bootstrap_servers", "session_timeout_ms", "max_poll_records"),
