@@ -40,6 +40,8 @@ SERVICES = 50
 ARRAY = 500
 SAMPLE_S = 0.01
 LIMIT_S = 120
+START_MS = int(time.time()) * 1000 - 3_600_000
+"""An hour ago: what claims to be old is deleted by retention before it is read."""
 
 
 class _Keyed(msgspec.Struct):
@@ -53,7 +55,7 @@ def event(number: int) -> bytes:
         b'"attrs":{"region":"eu-west-1","os":"ios"},"session":"s-%d",'
         b'"outcome":"ok","duration_ms":12.5,"id":"request-%08d"}'
         % (
-            *(1_700_000_000_000 + number // 100, number % SERVICES),
+            *(START_MS + number // 100, number % SERVICES),
             *(number % 30_000, number),
         )
     )
@@ -70,7 +72,7 @@ async def fill(settings: Settings, count: int) -> None:
             for n in range(count):
                 if n % SERVICES % PARTITIONS != partition:
                     continue
-                at_ms = 1_700_000_000_000 + n // 100
+                at_ms = START_MS + n // 100
                 if batch.append(key=None, value=event(n), timestamp=at_ms) is None:
                     await producer.send_batch(batch, topic, partition=partition)
                     batch = producer.create_batch()
