@@ -2,7 +2,7 @@
 PYTHON ?= python3
 KAFKA ?= 4.4.0
 PYTEST_ARGS ?=
-# One process for the tests on Kafka, which mostly wait, one for all others.
+# Each with a Kafka of its own: tests on it mostly wait.
 TEST_PROCESSES ?= 2
 QUALITY_ARGS ?=
 FAULTS_ARGS ?=
@@ -32,7 +32,7 @@ monitoring: .venv/.dev ## get Prometheus and Alertmanager for the tests (Debian'
 test: .venv/.dev ## run every test, on a real Kafka (KAFKA=3.9.2 for the older one)
 	@$(BIN)/python tools/fetch_monitoring.py || [ -z "$$CI" ]
 	KAFKA=$(KAFKA) $(BIN)/python -m pytest -m "not calibration" \
-	  -n $(TEST_PROCESSES) --dist loadgroup $(PYTEST_ARGS)
+	  -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 test-fast: .venv/.dev ## run the tests that need neither Kafka nor patience
 	$(BIN)/python -m pytest -m "not kafka and not slow and not calibration" $(PYTEST_ARGS)

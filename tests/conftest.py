@@ -13,19 +13,11 @@ import pytest
 from streams.kafka_local import DEFAULT_VERSION, LocalKafka, free_ports
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes, all tests on Kafka share one, and files stay whole.
-
-    So there is one broker, and tests that wait for it do not wait for each other.
-    """
-    for item in items:
-        group = "kafka" if item.get_closest_marker("kafka") else item.path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
     """One Apache Kafka for the whole session; KAFKA chooses its version.
+
+    With several processes each has its own, as each is a session.
 
     Topics are shared by all tests: name them after the test. A test that kills
     or pauses the node starts or resumes it before it ends.

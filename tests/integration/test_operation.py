@@ -243,6 +243,7 @@ class Away(DetectorStage):
             kafka=bootstrap, prefix=prefix, group=prefix, partitions=4
         )
         self.folder = folder
+        self.source = self.settings.source
         self.workers = []
         self.rules = folder / "rules.yaml"
         self.rules.write_text(RULES, encoding="utf-8")
