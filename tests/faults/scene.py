@@ -268,7 +268,7 @@ class Scene:
             self.notes.append(f"ended and started again: {sorted(self.restarts)}")
         self.traffic.stop()
         self._wait_for_log()
-        until(self._is_written_down, what="all is read and written down", limit_s=180)
+        until(self._is_written_down, what="all is read and written down", limit_s=900)
         for name in list(self.running):
             self.hit(name, signal.SIGTERM)
             code = self.gone(name)
