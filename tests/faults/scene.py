@@ -238,7 +238,7 @@ class Scene:
         if code in NOT_AGAIN:
             self.problems.append(f"{name} ended with {code}")
         else:
-            self.start(f"{name}+")
+            self.start(f"{name}.again")
 
     # What a row wants.
 
