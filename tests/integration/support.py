@@ -128,11 +128,14 @@ class Stage:
                 found[partition] = (newest.manifest, unpack(newest.shards))
         return found
 
-    def counts(self) -> tuple[Counter[str], Counter[str]]:
-        """Return counts and sums per key, as the newest snapshots have them."""
+    def counts(self, but: int | None = None) -> tuple[Counter[str], Counter[str]]:
+        """Return counts and sums per key, as the newest snapshots have them;
+        ``but``: a partition that is left out."""
         counts: Counter[str] = Counter()
         sums: Counter[str] = Counter()
-        for _, shards in self.manifests().values():
+        for partition, (_, shards) in self.manifests().items():
+            if partition == but:
+                continue
             for key, shard in shards.items():
                 if key != SHARD:
                     count, total = json.loads(shard)
@@ -140,9 +143,13 @@ class Stage:
                     sums[key] += total
         return counts, sums
 
-    def applied(self) -> int:
+    def applied(self, but: int | None = None) -> int:
         """Return how many records the newest snapshots have counted."""
-        return self.counts()[0].total()
+        return self.counts(but)[0].total()
+
+    def keys_of(self, partition: int) -> set[str]:
+        """Return the keys a partition has counted."""
+        return set(self.manifests()[partition][1]) - {SHARD}
 
     def outputs(self) -> list[tuple[str, bytes]]:
         """Return (id, value) of everything on the verdict topic."""
