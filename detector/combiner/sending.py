@@ -10,17 +10,13 @@ import msgspec
 
 from detector.combiner.cells import Frame, aggregates
 from detector.combiner.scopes import WIDTH_MS, Scope, Window
+from detector.edge import BYTES_MAX, EVENTS_MAX, ready_for_log
 from detector.events import Event, Telemetry, Tick
-from detector.identity import event_id, hash_identities
 from detector.records import Output
 from detector.redact import scrub
 
 COMBINED = "combined"
 """Logical name of outputs that are records of the log."""
-
-EVENTS_MAX = 500
-BYTES_MAX = 512_000
-"""Limits of one array; half of Kafka's default record limit."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -62,18 +58,8 @@ def _lines(
 def passed_on(
     event: Event, place: tuple[str, int, int, int], timestamp_ms: int, key: bytes
 ) -> Output:
-    """An event that is not combined, as it may stand in the log.
-
-    The same as by ingress: what came at that place always gives the same bytes.
-    """
-    name = event_id(event, *place)
-    changes: dict[str, object] = {}
-    if name.startswith("at\0"):
-        changes["id"] = name.replace("\0", ":")
-    if event.received_at is None:
-        changes["received_at"] = timestamp_ms
-    ready = scrub(hash_identities(msgspec.structs.replace(event, **changes), key))
-    ready = canonical(ready)
+    """An event that is not combined, the same as by ingress."""
+    ready = canonical(ready_for_log(event, place, timestamp_ms, key))
     where = "/".join(map(str, place))
     return Output(COMBINED, event.service, _encode(ready), where)
 

@@ -13,19 +13,15 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from detector.edge import BYTES_MAX, EVENTS_MAX, ready_for_log
 from detector.events import Event
 from detector.groups.light import Light, read_many
-from detector.identity import event_id, hash_identities
 from detector.records import Output, Rejected
 from detector.redact import redact_bytes, scrub
 from detector.wire import dead_letter
 from streams.ingress.codecs import DECODERS, NATIVE, Ingress
 from streams.ingress.plain import Plain, takes_plain
 from streams.progress import Counted
-
-EVENTS_MAX = 500
-BYTES_MAX = 512_000
-"""Limits of one array; half of Kafka's default record limit."""
 
 NOT_ACCEPTED = "not_accepted"
 """Reason of an event whose kind the topic may not carry."""
@@ -199,14 +195,7 @@ def _ready(
             original=redact_bytes(_encode(scrub(item))),
         )
     place = (message.topic, message.partition, message.offset, index)
-    name = event_id(item, *place)
-    changes: dict[str, object] = {}
-    if name.startswith("at\0"):
-        # NUL may not stand in a field; the place itself needs no separator.
-        changes["id"] = name.replace("\0", ":")
-    if item.received_at is None:
-        changes["received_at"] = message.timestamp
-    return scrub(hash_identities(msgspec.structs.replace(item, **changes), key))
+    return ready_for_log(item, place, message.timestamp, key)
 
 
 def _tag(kind: type[Any]) -> str:

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from detector.decode import decode
+from detector.edge import BYTES_MAX, EVENTS_MAX
 from detector.events import Usage
 from detector.records import Output
 from streams.halt import Exit
 from streams.ingress.agents import unharmed
 from streams.ingress.codecs import CODECS, DECODERS
 from streams.ingress.door import Door
-from streams.ingress.pack import BYTES_MAX, EVENTS_MAX, Raw, pack
+from streams.ingress.pack import Raw, pack
 from streams.progress import Counted, Counters
 from streams.settings import Settings
 from streams.topics import INGRESS
