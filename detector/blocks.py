@@ -32,10 +32,15 @@ class StateError(Exception):
     """A block can not be read; the message names it and what to do."""
 
 
-class PartitionBlock(Struct, kw_only=True):
-    """What belongs to the partition as a whole; ``row`` is how its rows lie."""
+class Versioned(Struct, kw_only=True):
+    """A block that says its version."""
 
     version: int
+
+
+class PartitionBlock(Versioned, kw_only=True):
+    """What belongs to the partition as a whole; ``row`` is how its rows lie."""
+
     next_offset: int
     arrival_ms: int
     rules: bytes
@@ -44,38 +49,35 @@ class PartitionBlock(Struct, kw_only=True):
     row: Layout = field(default_factory=list)
 
 
-class ScopeBlock(Struct, kw_only=True):
+class ScopeBlock(Versioned, kw_only=True):
     """One scope without its rows and large days; ``rows`` are those of version 1."""
 
-    version: int
     scope: Scope
     rows: dict[str, bytes] = field(default_factory=dict)
     days: list[int] = field(default_factory=list)
 
 
-class RowsBlock(Struct, kw_only=True):
+class RowsBlock(Versioned, kw_only=True):
     """The rows of a scope's series, watch by watch in order, as they once were."""
 
-    version: int
     image: bytes
 
 
-class StepsBlock(Struct, kw_only=True):
+class StepsBlock(Versioned, kw_only=True):
     """Windows that changed the rows of a scope after that, oldest first."""
 
-    version: int
     windows: list[Window]
 
 
-class DayBlock(Struct, kw_only=True):
+class DayBlock(Versioned, kw_only=True):
     """Counts and durations of one scope on one day that is over."""
 
-    version: int
     counts: dict[Key, CountStrip]
     durations: dict[Key, DurationStrip]
 
 
-Block = TypeVar("Block", PartitionBlock, ScopeBlock, RowsBlock, StepsBlock, DayBlock)
+Block = TypeVar("Block", bound=Versioned)
+Decoded = TypeVar("Decoded", bound=Struct)
 
 encode = msgspec.msgpack.Encoder().encode
 
@@ -115,28 +117,38 @@ def day_name(key: ScopeKey, day: int) -> str:
     return f"{DAY_PREFIX}{block_name(key).removeprefix(SCOPE_PREFIX)}/{day}"
 
 
-def read_block(blocks: Mapping[str, bytes], name: str, kind: type[Block]) -> Block:
+def read_block(
+    blocks: Mapping[str, bytes], name: str, kind: type[Block], newest: int = VERSION
+) -> Block:
     """One block, decoded.
 
     Raises
     ------
     StateError
-        If it is missing, newer than this code, or damaged.
+        If it is missing, newer than ``newest``, or damaged.
     """
-    try:
-        block: Block = _decoder(kind).decode(blocks[name])
-    except KeyError as error:
-        raise StateError(f"block {name} is missing: rebuild the state") from error
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise StateError(f"block {name} is damaged ({error}): rebuild it") from error
-    if block.version > VERSION:
+    block = decode_block(blocks, name, kind)
+    if block.version > newest:
         raise StateError(
             f"block {name} has version {block.version}, this code reads up to "
-            f"{VERSION}: start the newer release of hypercare"
+            f"{newest}: start the newer release of hypercare"
         )
     return block
 
 
+def decode_block(
+    blocks: Mapping[str, bytes], name: str, kind: type[Decoded]
+) -> Decoded:
+    """The same of a block whose version stands elsewhere."""
+    try:
+        found: Decoded = _decoder(kind).decode(blocks[name])
+        return found
+    except KeyError as error:
+        raise StateError(f"block {name} is missing: rebuild the state") from error
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise StateError(f"block {name} is damaged ({error}): rebuild it") from error
+
+
 @cache
-def _decoder(kind: type[Block]) -> msgspec.msgpack.Decoder[Block]:
+def _decoder(kind: type[Decoded]) -> msgspec.msgpack.Decoder[Decoded]:
     return msgspec.msgpack.Decoder(kind)

@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TypeVar
 
-import msgspec
-from msgspec import Struct
-
+from detector.blocks import (
+    SCOPE_PREFIX,
+    StateError,
+    Versioned,
+    block_name,
+    decode_block,
+    encode,
+    read_block,
+)
 from detector.combiner.core import Combiner
-from detector.combiner.scopes import Scope, ScopeKey
-from detector.state import StateError
+from detector.combiner.scopes import Scope
 
 VERSION = 1
 HEAD = "combiner"
-SCOPE_PREFIX = "scope/"
 
 
-class HeadBlock(Struct, kw_only=True):
+class HeadBlock(Versioned, kw_only=True):
     """What belongs to the partition as a whole."""
 
-    version: int
     next_offset: int
     arrival_ms: int
     counts: dict[str, int]
-
-
-Block = TypeVar("Block", HeadBlock, Scope)
-
-_encode = msgspec.msgpack.Encoder().encode
 
 
 def all_blocks(combiner: Combiner) -> dict[str, bytes]:
     """The whole state."""
     blocks = {HEAD: _head(combiner)}
     for key, scope in combiner.scopes.items():
-        blocks[_name(key)] = _encode(scope)
+        blocks[block_name(key)] = encode(scope)
     for memory in (combiner.ids, combiner.sessions):
         blocks.update(memory.all_pieces())
     return blocks
@@ -50,9 +47,9 @@ def dirty_blocks(
     """
     blocks: dict[str, bytes | None] = {HEAD: _head(combiner)}
     for key in sorted(combiner.dirty):
-        blocks[_name(key)] = _encode(combiner.scopes[key])
+        blocks[block_name(key)] = encode(combiner.scopes[key])
     for key in sorted(combiner.gone):
-        blocks[_name(key)] = None
+        blocks[block_name(key)] = None
     for memory in (combiner.ids, combiner.sessions):
         blocks.update(memory.dirty_pieces())
     if named := set(also) - blocks.keys():
@@ -77,12 +74,7 @@ def restore(combiner: Combiner, blocks: Mapping[str, bytes], next_offset: int) -
     StateError
         If a block is missing, newer than this code, or damaged.
     """
-    head = _read(blocks, HEAD, HeadBlock)
-    if head.version > VERSION:
-        raise StateError(
-            f"block {HEAD} has version {head.version}, this code reads up to "
-            f"{VERSION}: start the newer release of hypercare"
-        )
+    head = read_block(blocks, HEAD, HeadBlock, VERSION)
     if head.next_offset != next_offset:
         raise StateError(
             f"block {HEAD} ends at offset {head.next_offset}, the manifest at "
@@ -92,14 +84,14 @@ def restore(combiner: Combiner, blocks: Mapping[str, bytes], next_offset: int) -
     combiner.counts.update(head.counts)
     for name in sorted(blocks):
         if name.startswith(SCOPE_PREFIX):
-            scope = _read(blocks, name, Scope)
+            scope = decode_block(blocks, name, Scope)
             combiner.scopes[scope.key] = scope
     for memory in (combiner.ids, combiner.sessions):
         memory.take_pieces(blocks)
 
 
 def _head(combiner: Combiner) -> bytes:
-    return _encode(
+    return encode(
         HeadBlock(
             version=VERSION,
             next_offset=combiner.next_offset,
@@ -107,18 +99,3 @@ def _head(combiner: Combiner) -> bytes:
             counts=dict(sorted(combiner.counts.items())),
         )
     )
-
-
-def _name(key: ScopeKey) -> str:
-    # Names may hold slashes but no percent sign: a/b in c is not a in b/c.
-    service, environment = (part.replace("/", "%2F") for part in key)
-    return f"{SCOPE_PREFIX}{service}/{environment}"
-
-
-def _read(blocks: Mapping[str, bytes], name: str, kind: type[Block]) -> Block:
-    try:
-        return msgspec.msgpack.decode(blocks[name], type=kind)
-    except KeyError as error:
-        raise StateError(f"block {name} is missing: rebuild the state") from error
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise StateError(f"block {name} is damaged ({error}): rebuild it") from error

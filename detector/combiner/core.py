@@ -15,7 +15,7 @@ from typing import NamedTuple, cast
 from detector.arrival import grid_end_ms, skew_ms
 from detector.combiner.cells import Cell, CellKey, key_of
 from detector.combiner.memory import Memory
-from detector.combiner.scopes import WIDTH_MS, Scope, ScopeKey
+from detector.combiner.scopes import WIDTH_MS, Scope
 from detector.combiner.sending import passed_on, sent
 from detector.combiner.singles import Single, is_single, whole_of
 from detector.decode import decode
@@ -24,6 +24,7 @@ from detector.events import EVERY_SERVICE, Error, Event, Tick, Usage
 from detector.groups import light
 from detector.identity import Marker, event_id, id64
 from detector.records import LogRecord, Outputs, Rejected
+from detector.scope import ScopeKey
 from detector.signals.telemetry import Health, corrected_end_ms, note_usage_time
 from detector.signature import signature_of
 from detector.windows import COUNTED_SEVERITIES, FAILED_OUTCOMES

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from msgspec import Struct, field
 
 from detector.combiner.cells import Cell, CellKey
 from detector.releases import OTHER_RELEASE
+from detector.scope import ScopeKey
 from detector.signals.telemetry import Health
 
 WIDTH_MS = 10_000
@@ -32,13 +31,6 @@ OTHER_SIGNATURE = "other signatures"
 
 PARTS_KEPT_MS = 3_600_000
 """Events that are later than this are passed on one by one."""
-
-
-class ScopeKey(NamedTuple):
-    """Name of a scope."""
-
-    service: str
-    environment: str
 
 
 class Window(Struct, array_like=True):
