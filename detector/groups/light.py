@@ -45,19 +45,15 @@ _Id = Annotated[str, Meta(min_length=1, max_length=256)]
 _Severity = Literal["debug", "info", "warning", "error", "fatal"]
 
 
-class LightUsage(
+class _Common(
     Struct,
     kw_only=True,
     gc=False,
     omit_defaults=True,
     forbid_unknown_fields=True,
     tag_field="kind",
-    tag="usage",
 ):
-    """A single usage event; one with any other field is not light.
-
-    The fields stand in the order of ``Usage``, so that both encode alike.
-    """
+    """What both kinds carry, in the order of the whole events: both encode alike."""
 
     ts: EpochMs
     service: str
@@ -73,39 +69,22 @@ class LightUsage(
     url: Text | None = None
     tenant: Text | None = None
     sender: Text | None = None
+
+
+class LightUsage(_Common, kw_only=True, tag="usage"):
+    """A single usage event; one with any other field is not light."""
+
     word: Unit = msgspec.field(default="request", name="unit")
     outcome: Outcome = "ok"
     duration_ms: Annotated[float, Meta(ge=0)] | None = None
 
 
-class LightError(
-    Struct,
-    kw_only=True,
-    gc=False,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    tag_field="kind",
-    tag="error",
-):
+class LightError(_Common, kw_only=True, tag="error"):
     """A single error event; one with any other field is not light."""
 
     outcome: ClassVar[None] = None
     duration_ms: ClassVar[None] = None
 
-    ts: EpochMs
-    service: str
-    id: _Id | None = None
-    environment: str = DEFAULT_ENVIRONMENT
-    sent_at: EpochMs | None = None
-    received_at: EpochMs | None = None
-    release: str
-    attrs: Raw = NO_ATTRS
-    user: Text | None = None
-    session: Text | None = None
-    trace_id: Text | None = None
-    url: Text | None = None
-    tenant: Text | None = None
-    sender: Text | None = None
     signature: Text | None = None
     type: Text | None = None
     message: Text | None = None
