@@ -7,7 +7,7 @@ scope of the round at once; ``reading`` says what decisions look at.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,6 @@ from detector.evidence.rows import RateRatioRows
 from detector.funnel import note_steps
 from detector.history import History
 from detector.looking import note_control
-from detector.releases import RELEASES_MAX, Registry
 from detector.rulebook import InForce
 from detector.scope import Scope, Track, Watch
 from detector.series import (
@@ -290,9 +289,6 @@ def _note_sample_rates(scope: Scope, window: OpenWindow) -> None:
             scope.error_rates[release] = errors
         if usage is not None:
             scope.usage_rates[release] = usage
-    forget_unknown(scope.error_rates, scope.registry)
-    forget_unknown(scope.usage_rates, scope.registry)
-    forget_unknown(scope.health, scope.registry)
     alive = set(scope.registry.names_of)
     if scope.registry.evicted > scope.evicted or any(
         number not in alive for number, _ in window.cells
@@ -300,13 +296,6 @@ def _note_sample_rates(scope: Scope, window: OpenWindow) -> None:
         scope.evicted = scope.registry.evicted
         scope.catalogue.forget(alive)
         scope.latency.forget_releases(alive)
-
-
-def forget_unknown(by_release: dict[int, Any], registry: Registry) -> None:
-    """Drop releases that made room for others, once they outnumber the known."""
-    if len(by_release) > 2 * RELEASES_MAX:
-        for number in by_release.keys() - registry.names_of.keys():
-            del by_release[number]
 
 
 def _open_series(
