@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-
 import click
-import faust
 
 from streams.cli.common import settings
 from streams.cli.exits import explained
-from streams.cli.worker import LOG_FORMAT
+from streams.cli.service import begin_log, log_level_option, run
 
 
 @click.command()
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    envvar="HYPERCARE_LOG_LEVEL",
-    default="info",
-    show_default=True,
-)
+@log_level_option
 @explained
 def combiner(log_level: str) -> None:
     """Count single events of hot services by window, until told to stop.
@@ -30,8 +21,5 @@ def combiner(log_level: str) -> None:
     """
     from streams.combining import create_combiner
 
-    logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT)
-    app = create_combiner(settings())
-    faust.Worker(
-        app, loglevel=log_level, quiet=True, redirect_stdouts=False
-    ).execute_from_commandline()
+    begin_log(log_level)
+    run(create_combiner(settings()), log_level)

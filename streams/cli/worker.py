@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-
 import click
-import faust
 
 from streams.cli.common import settings
 from streams.cli.exits import explained
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+from streams.cli.service import begin_log, log_level_option, run
 
 
 @click.command()
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    envvar="HYPERCARE_LOG_LEVEL",
-    default="info",
-    show_default=True,
-)
+@log_level_option
 @explained
 def worker(log_level: str) -> None:
     """Watch releases until told to stop (SIGTERM, Ctrl-C); stops within 10 s.
@@ -31,8 +21,5 @@ def worker(log_level: str) -> None:
     """
     from streams.app import create_app
 
-    logging.basicConfig(level=log_level.upper(), format=LOG_FORMAT)
-    app = create_app(settings())
-    faust.Worker(
-        app, loglevel=log_level, quiet=True, redirect_stdouts=False
-    ).execute_from_commandline()
+    begin_log(log_level)
+    run(create_app(settings()), log_level)
