@@ -17,11 +17,13 @@ import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import psutil
 from kafka import KafkaProducer
 
 from detector.simulate import Shop, ramp
@@ -107,15 +109,12 @@ class Worker:
 
     def cpu_s(self) -> float:
         """Processor time of the process."""
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2]
-        user, system = stat.split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        took = psutil.Process(self.process.pid).cpu_times()
+        return took.user + took.system
 
     def rss_bytes(self) -> int:
         """Resident memory."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        (line,) = (x for x in status.splitlines() if x.startswith("VmRSS"))
-        return int(line.split()[1]) * 1024
+        return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def wait(self, claim: Callable[[], bool], what: str) -> None:
         """Wait until a claim holds."""
@@ -202,7 +201,7 @@ def predicted_s(slopes: Slopes, values: list[Value], passed_s: float) -> float:
 
 def main() -> int:
     """Measure, predict, compare; with --write keep the slopes."""
-    say = lambda text: print(text, file=sys.stderr, flush=True)  # noqa: E731
+    say = partial(print, file=sys.stderr, flush=True)
     known = read_slopes().slopes
     slopes = measure(known, say)
     with ExitStack() as stack:

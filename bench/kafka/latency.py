@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+import psutil
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from bench.kafka import topics
@@ -39,7 +40,6 @@ ARRAY = 100
 BAD_FROM = 5
 HARM = 8.0
 READY_S, LAST_S = 10.0, 6.0
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 RULES = f"""\
 version: 1
 rules:
@@ -151,8 +151,8 @@ def delays_ms(settings: Settings, name: str, field: str) -> list[int]:
 
 def cpu_s(worker: subprocess.Popen[bytes]) -> float:
     """Processor time of the worker so far."""
-    fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    took = psutil.Process(worker.pid).cpu_times()
+    return took.user + took.system
 
 
 def measure(settings: Settings, folder: Path, rate: int, seconds: int) -> None:
