@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
@@ -113,9 +114,9 @@ def rules(strata: str) -> RuleSet:
     return load_rules(text, source="capacity")
 
 
-def shop(service: str = "shop", **more: float) -> Shop:
+def shop(service: str = "shop") -> Shop:
     """A release beside its predecessor from the third window on."""
-    return Shop(service=service, weight=ramp([(2, 0.3)]), **more)  # type: ignore[arg-type]
+    return Shop(service=service, weight=ramp([(2, 0.3)]))
 
 
 def best_us(work: Callable[[], object], rounds: int = ROUNDS) -> float:
@@ -132,7 +133,7 @@ def best_us(work: Callable[[], object], rounds: int = ROUNDS) -> float:
 def _packed(array: int) -> list[LogRecord]:
     """Single events with ids and sessions, in records of so many."""
     rng = np.random.default_rng(1)
-    source = shop(sessions_per_window=float(SINGLE_SESSIONS))
+    source = replace(shop(), sessions_per_window=float(SINGLE_SESSIONS))
     found: list[LogRecord] = []
     for index in range(SINGLE_WINDOWS):
         ts = START_MS + index * WINDOW_MS

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from faust.types import TP
@@ -184,8 +184,8 @@ def _count(
     if stop is None:
         return len(reached)
     at_ms, stop_rank = stop
-    side = "right" if rank <= stop_rank else "left"
-    return int(np.searchsorted(reached, at_ms, side=side))  # type: ignore[call-overload]
+    side: Literal["left", "right"] = "right" if rank <= stop_rank else "left"
+    return int(np.searchsorted(reached, at_ms, side=side))
 
 
 def _size(record: Any) -> int:
