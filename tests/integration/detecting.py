@@ -109,7 +109,7 @@ class DetectorStage(Stage):
         for service, group in by_service.items():
             value = msgspec.json.encode(group)
             producer.send(self.settings.topic(LOG), value, key=service.encode())
-        producer.flush(timeout=20)
+        producer.flush(timeout=60)
 
     def read(self, name: str) -> list[Any]:
         """All records of a topic, partition by partition."""

@@ -177,7 +177,7 @@ class Monitoring:
                 stderr=out,
             )
         url = f"http://127.0.0.1:{port}/-/ready"
-        until(lambda: answers(url), what=f"{program} is ready", limit_s=30)
+        until(lambda: answers(url), what=f"{program} is ready", limit_s=90)
 
     def stop_alertmanager(self) -> None:
         """End it in good order, as a restart does."""

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KEYS = 20
 
 
-def until(claim: Callable[[], bool], *, what: str, limit_s: float = 90.0) -> None:
+def until(claim: Callable[[], bool], *, what: str, limit_s: float = 180.0) -> None:
     """Wait until the claim holds; fail with its name when it does not."""
     pause, end_s = threading.Event(), monotonic_s() + limit_s
     while not claim():

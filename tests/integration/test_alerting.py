@@ -64,7 +64,7 @@ class AlertingStage(DetectorStage):
             topic = self.settings.topic(INGRESS_OF_KIND[record["kind"]])
             key = record["service"].encode()
             self._producer.send(topic, json.dumps(record).encode(), key=key)
-        self._producer.flush(timeout=20)
+        self._producer.flush(timeout=60)
 
     def lanes(self, name: str) -> int:
         """How many partitions a worker has ready; 0 while it does not answer."""
@@ -181,7 +181,7 @@ def fail_over(made: AlertingStage, watching: Monitoring) -> float:
     killed_s = monotonic_s()
     address = f"127.0.0.1:{made.ports[heir]}"
     newer = f'{evaluated[:-1]}, instance="{address}"}} > {before}'
-    until(lambda: bool(watching.query(newer)), what="the heir judges", limit_s=60)
+    until(lambda: bool(watching.query(newer)), what="the heir judges", limit_s=180)
     assert holder_of(watching) == address
     return monotonic_s() - killed_s
 

@@ -80,7 +80,7 @@ def test_canary_identity_leaves_no_trace(kafka: LocalKafka, tmp_path: Path) -> N
                 headers=[("from", CANARY.encode())],
             )
             sent[name] = sent.get(name, 0) + 1
-        producer.flush(timeout=20)
+        producer.flush(timeout=60)
         assert sum(sent.values()) > EVENTS_MIN
         until(lambda: is_moved(made, sent), what="all events are moved")
         until(lambda: bool(made.read("deadletter")), what="dead letters")

@@ -174,7 +174,7 @@ def test_ingress_events_become_a_recommendation(
             if index == 3:
                 bad = made.settings.topic("usage")
                 producer.send(bad, b"{not json", key=b"shop-bad")
-            producer.flush(timeout=20)
+            producer.flush(timeout=60)
             pause(0.15)
         until(lambda: bool(made.recommendations()), what="the recommendation")
         assert_one_recommendation(made)

@@ -107,7 +107,7 @@ def test_command_warns_of_what_was_refused(broker: LocalKafka) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=90,
+            timeout=180,
         )
     assert done.returncode == 0, done.stderr
     warnings = done.stderr.strip().splitlines()

@@ -54,7 +54,7 @@ def hypercare(made: Stage, *words: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
 
@@ -171,7 +171,7 @@ def test_reset_refuses_living_workers(kafka: LocalKafka, tmp_path: Path) -> None
         assert forced.returncode == 0, forced.stderr
         with Load(made.settings, 200, 1_000):
             pass
-        assert worker.wait(timeout=30) == Exit.FENCED
+        assert worker.wait(timeout=60) == Exit.FENCED
         made.start("second")
         until(lambda: made.applied() == 200, what="what came after is counted")
 
@@ -313,7 +313,7 @@ def test_broken_setup_is_named(
                 capture_output=True,
                 text=True,
                 check=False,
-                timeout=60,
+                timeout=120,
             )
             said = found.stdout + found.stderr
             assert found.returncode == expected, said

@@ -155,7 +155,7 @@ def test_each_missing_permission_is_named(kafka: SecuredKafka) -> None:
                 (need.kind, need.name, f"permission {need.operation}", True)
             ]
 
-        until(named, what=f"the missing {need} is named", limit_s=20)
+        until(named, what=f"the missing {need} is named", limit_s=180)
         kafka.grant("User:worker", [need])
 
 
@@ -233,7 +233,7 @@ def send(settings: Settings, rng: np.random.Generator) -> None:
                 topic = settings.topic(INGRESS_OF_KIND[record["kind"]])
                 body = json.dumps(record).encode()
                 producer.send(topic, body, key=record["service"].encode())
-            producer.flush(timeout=20)
+            producer.flush(timeout=60)
             pause(0.1)
     finally:
         producer.close()
@@ -267,5 +267,5 @@ def command(
         capture_output=True,
         text=True,
         check=False,
-        timeout=90,
+        timeout=180,
     )

@@ -37,6 +37,6 @@ def test_woken_worker_exits_fenced(
                 what="the heir owns all partitions",
             )
             stopped.send_signal(signal.SIGCONT)
-            assert stopped.wait(timeout=30) == Exit.FENCED
+            assert stopped.wait(timeout=60) == Exit.FENCED
             assert "has claimed the partition" in made.said("stopped")
         assert_exact(made, load)
