@@ -18,7 +18,8 @@ _BATCH = "aiokafka.record.default_records:_DefaultRecordBatchPy"
 _READER = "kafka.record.default_records:DefaultRecordBatch"
 
 PINNED: tuple[tuple[str, str], ...] = (
-    # Overridden or called by streams.source: the fetch, seeks, commits, rebalances.
+    # Overridden or called by streams.source and streams.seeking: the fetch, seeks,
+    # commits, rebalances.
     (_CONSUMER, "getmany"),
     (_CONSUMER, "_wait_next_records"),
     (_CONSUMER, "_drain_messages"),
@@ -49,9 +50,10 @@ PINNED: tuple[tuple[str, str], ...] = (
     (_THREAD, "_seek_wait"),
     (_THREAD, "_ensure_consumer"),
     (_THREAD, "_commit"),
-    (_THREAD, "seek_to_beginning"),
+    (_THREAD, "seek_to_committed"),
     (_THREAD, "verify_event_path"),
     ("mode.threads:QueueServiceThread", "call_thread"),
+    ("mode.threads:MethodQueue", "_process_enqueued"),
     # Overridden by streams.app: what is made, started and stopped, in which order.
     (_APP, "__init__"),
     (_APP, "_new_transport"),
@@ -82,6 +84,10 @@ PINNED: tuple[tuple[str, str], ...] = (
     (_GROUP, "_maybe_leave_group"),
     ("aiokafka.consumer.fetcher:Fetcher", "fetched_records"),
     (_CLIENT, "getmany"),
+    ("aiokafka.consumer.fetcher:Fetcher", "request_offset_reset"),
+    ("aiokafka.consumer.fetcher:Fetcher", "_update_fetch_positions"),
+    (_CLIENT, "seek_to_beginning"),
+    (_CLIENT, "seek_to_committed"),
     (_CLIENT, "seek"),
     (_CLIENT, "commit"),
     (_CLIENT, "committed"),
@@ -103,6 +109,7 @@ PINNED: tuple[tuple[str, str], ...] = (
 ATTRIBUTES: tuple[str, ...] = (
     "_read_offset",
     "_thread",
+    "_fetcher",
     "_coordinator",
     "_coordination_task",
     "_pending_exception",

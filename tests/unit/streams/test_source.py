@@ -11,10 +11,15 @@ import pytest
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
-from aiokafka.errors import KafkaError, NotCoordinatorForGroupError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    NotCoordinatorForGroupError,
+)
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from streams import seeking
 from streams.app import create_app
 from streams.connection import Connection, Security
 from streams.halt import Exit
@@ -50,7 +55,7 @@ async def test_nothing_fetchable_fetches_nothing() -> None:
 
 
 async def test_seek_during_restore_keeps_position() -> None:
-    """Faust's seek to the commit in the middle of a restore does not win."""
+    """Faust's seek in the middle of a restore does not lead to the commit."""
     bus = MemoryBus()
     first = Rig([P0], bus)
     await first.own()
@@ -65,7 +70,7 @@ async def test_seek_during_restore_keeps_position() -> None:
 
     async def faust_seeks(writes: object) -> None:
         await heir.consumer.perform_seek()
-        assert heir.thread.positions[P0] == 20
+        assert heir.thread.positions[P0] == 0
 
     task = asyncio.ensure_future(heir.own())
     while 0 not in bus.logs or heir.lanes.lanes == {}:
@@ -87,6 +92,85 @@ async def test_agents_lose_no_first_fetch(rig: Rig) -> None:
     assert rig.messages == []
     await rig.fetch()
     assert rig.messages == [(AGENT, n) for n in range(10)]
+
+
+@pytest.fixture
+def impatient(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    """A worker that waits for nothing long."""
+    monkeypatch.setattr(rig.consumer, "io_timeout_s", 0.01)
+    monkeypatch.setattr(seeking, "RETRY_S", 0.0)
+    return rig
+
+
+async def never() -> None:
+    """Stand for an answer that does not come."""
+    await asyncio.Event().wait()
+
+
+async def test_frozen_leader_delays_no_seek(
+    impatient: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leader that does not say where a partition begins ends no worker; its records
+    come once it does."""
+    rig = impatient
+    rig.thread.produce(AGENT, 10)
+    rig.thread.produce(P0, 10)
+    rig.thread.is_frozen = True
+    monkeypatch.setattr(
+        rig.thread, "seek_to_beginning", lambda *tps: never(), raising=False
+    )
+    await rig.consumer.perform_seek()
+    await rig.fetch()
+    assert (rig.messages, rig.counted()) == ([], (10, 45))
+    rig.thread.positions[AGENT] = rig.thread.starts[AGENT]
+    await rig.fetch()
+    assert rig.messages == [(AGENT, n) for n in range(10)]
+
+
+async def test_silent_coordinator_is_asked_again(impatient: Rig) -> None:
+    """Commits that are not told in time are asked for again; until then those
+    partitions are not read, the others are, and the worker lives."""
+    rig = impatient
+    rig.thread.produce(AGENT, 10)
+    rig.thread.produce(P0, 10)
+    rig.thread.commits[AGENT] = 4
+    rig.thread.before_commits = never
+    await rig.consumer.perform_seek()
+    await rig.fetch()
+    assert rig.consumer.unsought == {AGENT}
+    assert (rig.messages, rig.counted()) == ([], (10, 45))
+    rig.thread.before_commits = None
+    while rig.consumer.unsought:
+        await asyncio.sleep(0)
+    await rig.fetch()
+    assert rig.messages == [(AGENT, n) for n in range(4, 10)]
+
+
+async def test_new_seek_ends_the_old(impatient: Rig) -> None:
+    """Of two seeks that Kafka does not answer, only the newer is tried again."""
+    rig = impatient
+    rig.thread.before_commits = never
+    await rig.consumer.perform_seek()
+    first = rig.consumer._again
+    await rig.consumer.perform_seek()
+    assert first is not None
+    assert first.done()
+    assert rig.consumer._again is not first
+    rig.thread.before_commits = None
+    while rig.consumer.unsought:
+        await asyncio.sleep(0)
+
+
+async def test_refused_seek_is_an_error(impatient: Rig) -> None:
+    """What asking again can not mend is not put off."""
+
+    async def refuse() -> None:
+        raise GroupAuthorizationFailedError(rig.settings.group)
+
+    rig = impatient
+    rig.thread.before_commits = refuse
+    with pytest.raises(GroupAuthorizationFailedError):
+        await rig.consumer.perform_seek()
 
 
 async def test_seek_stops_the_rest_of_a_fetch(rig: Rig) -> None:
