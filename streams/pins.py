@@ -93,6 +93,13 @@ PINNED: tuple[tuple[str, str], ...] = (
     (_CLIENT, "committed"),
     (_CLIENT, "position"),
     (_CLIENT, "stop"),
+    # Whose limits streams.fetching sets, by what a connection is for.
+    ("aiokafka.client:AIOKafkaClient", "_get_conn"),
+    ("aiokafka.client:AIOKafkaClient", "send"),
+    ("aiokafka.client:AIOKafkaClient", "_metadata_update"),
+    ("aiokafka.client:AIOKafkaClient", "_on_connection_closed"),
+    ("aiokafka.conn:AIOKafkaConnection", "__init__"),
+    ("aiokafka.conn:AIOKafkaConnection", "send"),
     # What a producer that is let go still holds.
     ("aiokafka.producer.message_accumulator:MessageAccumulator", "fail_all"),
     # Replaced by streams.gzipped.
@@ -118,6 +125,10 @@ ATTRIBUTES: tuple[str, ...] = (
     "_num_records",
     "_decompressed",
     "_fetch_max_wait_ms",
+    "_client",
+    "_conns",
+    "_request_timeout",
+    "_request_timeout_ms",
     "_message_accumulator",
     "_sender",
 )
