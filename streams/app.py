@@ -202,9 +202,8 @@ class HypercareApp(faust.App):
         pause_s = TRIM_S
         while trim := trimmer():
             await asyncio.sleep(pause_s)
-            begun_s = monotonic_s()
-            await asyncio.to_thread(trim)
-            pause_s = max(TRIM_S, (monotonic_s() - begun_s) * TRIM_REST)
+            took_s = await asyncio.to_thread(trim)
+            pause_s = max(TRIM_S, took_s * TRIM_REST)
 
     async def _beat(self) -> None:
         while True:

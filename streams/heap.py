@@ -11,25 +11,34 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 
+from streams.wallclock import monotonic_s
+
 TRIM_S = 30.0
 """Least time between two looks; one takes a millisecond for a heap of 35 MB."""
 
-TRIM_REST = 2000.0
+TRIM_REST = 500.0
 """How many times its own length a look is away from the next: threads that want memory
 wait meanwhile, and half a gigabyte in small pieces takes 0.2 s."""
 
 
-def trimmer() -> Callable[[], object] | None:
+def trimmer() -> Callable[[], float] | None:
     """Return what gives free memory back; None where the C library has no such thing.
 
-    Only glibc has: musl and macOS keep little, and nobody has to ask them.
+    It returns how long that took, without the wait for a thread's turn: under load
+    that is far longer. Only glibc has the function; musl and macOS keep little.
     """
     try:
         trim = ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError):
         return None
     trim.argtypes, trim.restype = [ctypes.c_size_t], ctypes.c_int
-    return lambda: trim(0)
+
+    def timed() -> float:
+        begun_s = monotonic_s()
+        trim(0)
+        return monotonic_s() - begun_s
+
+    return timed
 
 
 __all__ = ["TRIM_REST", "TRIM_S", "trimmer"]
