@@ -267,7 +267,7 @@ class Partition:
         victim = min(idle, key=lambda s: (s.watermark_ms, s.key))
         for name in list(victim.watches):
             retire(victim, name, self.rows)
-            self.caches.pop((*victim.key, name), None)
+        self.caches.pop(victim.key, None)
         self.ids_held -= _ids_of(victim)
         del self.scopes[victim.key]
         self.finders.pop(victim.key, None)

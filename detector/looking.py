@@ -11,15 +11,15 @@ from detector.hotfix import LOOK_EVERY_MS, still_there
 from detector.releases import Release
 from detector.rulebook import InForce
 from detector.rulefile import Rule
-from detector.scope import Scope, Watch
+from detector.scope import Scope, ScopeKey, Watch
 from detector.sight import Sight
 from detector.signals import pastview
 from detector.signals.census import Aside
 from detector.signals.table import LOOKED
 from detector.windows import OpenWindow
 
-Caches = dict[tuple[str, str, str], dict[Any, Any]]
-"""Derived values by service, environment and release; never part of the state."""
+Caches = dict[ScopeKey, dict[str, dict[Any, Any]]]
+"""Derived values by service and environment, then release; never part of the state."""
 
 
 def note_control(
@@ -46,11 +46,14 @@ def look_around(
 
     ``aside`` are the signatures that do not count, by number of the release.
     """
+    of_scope = caches.setdefault(scope.key, {})
+    for ended in of_scope.keys() - scope.watches.keys():
+        del of_scope[ended]
     for release in scope.registry.candidates():
         watch = scope.watches.get(release.name)
         if watch is None:
             continue
-        cache = caches.setdefault((*scope.key, release.name), {})
+        cache = of_scope.setdefault(release.name, {})
         odd = aside[release.number]
         sight = Sight(
             scope, watch, release, inforce.rule, window.end_ms, window, odd, cache

@@ -26,6 +26,7 @@ from streams.connection import faust_options
 from streams.detecting import Detecting
 from streams.errors import Refused
 from streams.halt import BEAT_INTERVAL_S, Exit, Watchdog, end_process
+from streams.heap import TRIM_REST, TRIM_S, trimmer
 from streams.ingress.agents import register
 from streams.ingress.door import Door
 from streams.ingress.drained import Drained
@@ -161,6 +162,7 @@ class HypercareApp(faust.App):
     async def on_started(self) -> None:
         """Begin to tick and to beat once Faust runs."""
         self.add_future(self._beat())
+        self.add_future(self._give_memory_back())
         ticker = Ticker(
             self.lanes,
             self.bus,
@@ -194,6 +196,14 @@ class HypercareApp(faust.App):
     def _observe_tick(self, seconds: float) -> None:
         if self.detecting is not None:
             self.detecting.observe_tick(seconds)
+
+    async def _give_memory_back(self) -> None:
+        """Ask for it now and then, beside the loop: a large heap takes its time."""
+        pause_s = TRIM_S
+        while trim := trimmer():
+            await asyncio.sleep(pause_s)
+            took_s = await asyncio.to_thread(trim)
+            pause_s = max(TRIM_S, took_s * TRIM_REST)
 
     async def _beat(self) -> None:
         while True:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -66,6 +67,7 @@ class Bus:
         self.clock = BrokerClock(monotonic_s, now_ms)
         self._producer: AIOKafkaProducer | None = None
         self._renewing: asyncio.Task[None] | None = None
+        self._servers = deque(settings.kafka.split(","))
 
     async def start(self) -> None:
         """Connect; must run in the loop that uses the bus."""
@@ -214,19 +216,38 @@ class Bus:
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[AIOKafkaConsumer]:
         """Open a consumer without a group."""
-        consumer = AIOKafkaConsumer(
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_partition_fetch_bytes=8 * 1024 * 1024,
-            **aiokafka_reader_options(self.settings, "state"),
-        )
+        async with self.limited("reader"):
+            consumer = await self._open_reader()
         try:
-            async with self.limited("reader"):
-                await consumer.start()
             yield consumer
         finally:
             async with asyncio.timeout(self.settings.io_timeout_s):
                 await consumer.stop()
+
+    async def _open_reader(self) -> AIOKafkaConsumer:
+        """Connect by the server that answered last, or else by the next that does.
+
+        The client asks them in any order: a claim opens several readers, and each
+        would wait for a frozen one anew.
+        """
+        for left in reversed(range(len(self._servers))):
+            options = aiokafka_reader_options(self.settings, "state")
+            options["bootstrap_servers"] = self._servers[0]
+            consumer = AIOKafkaConsumer(
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                max_partition_fetch_bytes=8 * 1024 * 1024,
+                **options,
+            )
+            try:
+                await consumer.start()
+                break
+            except BaseException as error:
+                await consumer.stop()
+                self._servers.rotate(-1)
+                if not left or not isinstance(error, KafkaError):
+                    raise
+        return consumer
 
 
 def headers_of(output: Output) -> list[tuple[str, bytes]]:

@@ -18,7 +18,8 @@ _BATCH = "aiokafka.record.default_records:_DefaultRecordBatchPy"
 _READER = "kafka.record.default_records:DefaultRecordBatch"
 
 PINNED: tuple[tuple[str, str], ...] = (
-    # Overridden or called by streams.source: the fetch, seeks, commits, rebalances.
+    # Overridden or called by streams.source and streams.seeking: the fetch, seeks,
+    # commits, rebalances.
     (_CONSUMER, "getmany"),
     (_CONSUMER, "_wait_next_records"),
     (_CONSUMER, "_drain_messages"),
@@ -49,9 +50,10 @@ PINNED: tuple[tuple[str, str], ...] = (
     (_THREAD, "_seek_wait"),
     (_THREAD, "_ensure_consumer"),
     (_THREAD, "_commit"),
-    (_THREAD, "seek_to_beginning"),
+    (_THREAD, "seek_to_committed"),
     (_THREAD, "verify_event_path"),
     ("mode.threads:QueueServiceThread", "call_thread"),
+    ("mode.threads:MethodQueue", "_process_enqueued"),
     # Overridden by streams.app: what is made, started and stopped, in which order.
     (_APP, "__init__"),
     (_APP, "_new_transport"),
@@ -82,11 +84,22 @@ PINNED: tuple[tuple[str, str], ...] = (
     (_GROUP, "_maybe_leave_group"),
     ("aiokafka.consumer.fetcher:Fetcher", "fetched_records"),
     (_CLIENT, "getmany"),
+    ("aiokafka.consumer.fetcher:Fetcher", "request_offset_reset"),
+    ("aiokafka.consumer.fetcher:Fetcher", "_update_fetch_positions"),
+    (_CLIENT, "seek_to_beginning"),
+    (_CLIENT, "seek_to_committed"),
     (_CLIENT, "seek"),
     (_CLIENT, "commit"),
     (_CLIENT, "committed"),
     (_CLIENT, "position"),
     (_CLIENT, "stop"),
+    # Whose limits streams.fetching sets, by what a connection is for.
+    ("aiokafka.client:AIOKafkaClient", "_get_conn"),
+    ("aiokafka.client:AIOKafkaClient", "send"),
+    ("aiokafka.client:AIOKafkaClient", "_metadata_update"),
+    ("aiokafka.client:AIOKafkaClient", "_on_connection_closed"),
+    ("aiokafka.conn:AIOKafkaConnection", "__init__"),
+    ("aiokafka.conn:AIOKafkaConnection", "send"),
     # What a producer that is let go still holds.
     ("aiokafka.producer.message_accumulator:MessageAccumulator", "fail_all"),
     # Replaced by streams.gzipped.
@@ -103,6 +116,7 @@ PINNED: tuple[tuple[str, str], ...] = (
 ATTRIBUTES: tuple[str, ...] = (
     "_read_offset",
     "_thread",
+    "_fetcher",
     "_coordinator",
     "_coordination_task",
     "_pending_exception",
@@ -111,6 +125,10 @@ ATTRIBUTES: tuple[str, ...] = (
     "_num_records",
     "_decompressed",
     "_fetch_max_wait_ms",
+    "_client",
+    "_conns",
+    "_request_timeout",
+    "_request_timeout_ms",
     "_message_accumulator",
     "_sender",
 )

@@ -6,12 +6,8 @@ from the fetch straight to a handler and those of ingress topics to the intake; 
 other topics take Faust's usual way. Group, rebalances and commits stay Faust's.
 
 Every private name of Faust that this project overrides or calls is used in this
-module and stands in :mod:`streams.pins`, so that an upgrade fails loudly.
-
-Why seeks are guarded: Faust seeks from two places, at the end of a rebalance and
-when it finds the flow stopped. A fetch that is in flight while somebody seeks
-returns records of the old position. So every seek bumps the mark of its partitions,
-before and after, under one lock; a fetch whose mark changed is thrown away and the
+module or in :mod:`streams.seeking` and stands in :mod:`streams.pins`, so that an
+upgrade fails loudly. A fetch whose mark was changed by a seek is thrown away and the
 partition is put back to where its owner stands.
 """
 
@@ -19,13 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any, ClassVar, cast
 
 from aiokafka.errors import ConsumerStoppedError, KafkaError
-from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, Message
 from faust.types.transports import ConsumerT
@@ -35,6 +29,7 @@ from streams.bounded import take_refused
 from streams.fetching import PromptThread
 from streams.ingress.intake import Intake
 from streams.ports import BatchHandler
+from streams.seeking import SeekingConsumer
 
 logger = logging.getLogger(__name__)
 
@@ -42,15 +37,10 @@ IDLE_S = 0.05
 """Pause before looking again while no partition can be fetched."""
 
 
-class BatchConsumer(driver.Consumer):
+class BatchConsumer(SeekingConsumer):
     """Faust's consumer, with whole batches for a handler and for the intake."""
 
-    batch: BatchHandler
-    intake: Intake
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._marks: defaultdict[TP, int] = defaultdict(int)
-        self._seek_lock = asyncio.Lock()
         super().__init__(*args, **kwargs)
         transport = cast(BatchTransport, self.transport)
         self.batch, self.intake = transport.batch, transport.intake
@@ -60,18 +50,8 @@ class BatchConsumer(driver.Consumer):
     def _new_consumer_thread(self) -> PromptThread:
         return PromptThread(self, loop=self.loop, beacon=self.beacon)
 
-    def is_batch(self, tp: TP) -> bool:
-        """Return whether the partition belongs to a batch topic."""
-        return tp.topic in self.batch.topics
-
-    def _owner(self, tp: TP) -> BatchHandler | Intake | None:
-        """Return who takes whole batches of the partition; None: Faust's agents."""
-        if tp.topic in self.batch.topics:
-            return self.batch
-        return self.intake if tp.topic in self.intake.topics else None
-
     def _ingress(self) -> list[TP]:
-        return [tp for tp in self._assigned() if self._owner(tp) is self.intake]
+        return [tp for tp in self.held() if self.owner_of(tp) is self.intake]
 
     # Fetching.
 
@@ -79,9 +59,9 @@ class BatchConsumer(driver.Consumer):
         self, active_partitions: set[TP] | None, timeout: float
     ) -> dict[TP, list[Any]]:
         """Fetch, and throw away what a seek has overtaken."""
-        async with self._seek_lock:
+        async with self.seek_lock:
             wanted = self._fetchable(active_partitions)
-            marks = {tp: self._marks[tp] for tp in wanted}
+            marks = {tp: self.marks[tp] for tp in wanted}
         if not wanted:
             # An empty set would mean ALL partitions to the fetcher.
             await self.sleep(IDLE_S)
@@ -92,7 +72,7 @@ class BatchConsumer(driver.Consumer):
         if refused := take_refused(self.batch.reports):
             await self.batch.on_refused(refused)
         self.intake.asked(tp for tp in wanted if tp.topic in self.intake.topics)
-        stale = {tp for tp in records if self._marks[tp] != marks.get(tp)}
+        stale = {tp for tp in records if self.marks[tp] != marks.get(tp)}
         if stale:
             await self._throw_away(records, stale)
         return records
@@ -122,8 +102,9 @@ class BatchConsumer(driver.Consumer):
             self.batch.on_read_error(error)
 
     def _fetchable(self, active: set[TP] | None) -> set[TP]:
-        owners = {tp: self._owner(tp) for tp in active or ()}
-        return {tp for tp, one in owners.items() if one is None or one.wants(tp)}
+        owners = {tp: self.owner_of(tp) for tp in active or ()}
+        wanted = {tp for tp, one in owners.items() if one is None or one.wants(tp)}
+        return wanted - self.unsought
 
     async def _throw_away(self, records: dict[TP, list[Any]], stale: set[TP]) -> None:
         """Drop overtaken records and stand where the owners stand."""
@@ -133,7 +114,7 @@ class BatchConsumer(driver.Consumer):
         if any(not self.is_batch(tp) for tp in stale):
             await self.perform_seek()
         else:
-            await self._seek_batches(stale)
+            await self.seek_batches(stale)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:
         """Hand batches over, yield the messages of other topics."""
@@ -146,20 +127,20 @@ class BatchConsumer(driver.Consumer):
             await self._seek_back()
             return
         found = cast(dict[TP, list[Any]], records or {})
-        marks = {tp: self._marks[tp] for tp in found}
+        marks = {tp: self.marks[tp] for tp in found}
         for tp, batch in found.items():
-            is_current = self._marks[tp] == marks[tp]
-            if self._owner(tp) is self.intake and is_current:
+            is_current = self.marks[tp] == marks[tp]
+            if self.owner_of(tp) is self.intake and is_current:
                 self.intake.on_records(tp, batch)
             elif self.is_batch(tp) and is_current:
                 await self._hand_over(tp, batch)
             elif self.is_batch(tp):
                 # A seek came while another partition's batch was handled.
                 self.batch.on_discarded([tp])
-                await self._seek_batches([tp])
+                await self.seek_batches([tp])
         self.intake.go_on()
         for tp, batch in found.items():
-            for record in batch if self._owner(tp) is None else ():
+            for record in batch if self.owner_of(tp) is None else ():
                 if not self._is_current(tp, marks[tp], generation_id):
                     return  # A seek reads again what is held here.
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
@@ -169,7 +150,7 @@ class BatchConsumer(driver.Consumer):
         """Return whether no seek and no rebalance has come since the fetch."""
         return (
             self.flow_active
-            and self._marks[tp] == mark
+            and self.marks[tp] == mark
             and self.app.consumer_generation_id == generation_id
         )
 
@@ -189,94 +170,20 @@ class BatchConsumer(driver.Consumer):
             # Nothing is lost: the end of the rebalance seeks once more.
             logger.warning("source.seek_back_failed error=%r", error)
 
-    # Seeking.
-
-    def _bump(self, tps: Iterable[TP]) -> None:
-        for tp in tps:
-            self._marks[tp] += 1
-
-    async def perform_seek(self) -> None:
-        """Seek agents' partitions to their commits and ours to their state."""
-        async with self._seek_lock:
-            tps = set(self.assignment())
-            self._bump(tps)
-            self.intake.on_seek()
-            try:
-                await super().perform_seek()
-                await self._seek_uncommitted(tps)
-                await self._seek_positions(tps)
-            finally:
-                self._bump(tps | set(self.assignment()))
-
-    async def _seek_uncommitted(self, tps: set[TP]) -> None:
-        """Go to the start where nothing is committed: Faust leaves those alone.
-
-        Left alone, a partition whose first fetch is thrown away loses it.
-        """
-        fresh = [
-            self._new_topicpartition(tp.topic, tp.partition)
-            for tp in tps
-            if not self.is_batch(tp) and not self._read_offset[tp]
-        ]
-        if fresh:
-            async with asyncio.timeout(self.io_timeout_s):
-                await self._thread.seek_to_beginning(*fresh)
-
-    async def _seek_batches(self, tps: Iterable[TP]) -> None:
-        async with self._seek_lock:
-            await self._seek_positions(tps)
-
-    async def _seek_positions(self, tps: Iterable[TP]) -> None:
-        for tp in tps:
-            owner = self._owner(tp)
-            offset = owner.position(tp) if owner is not None else None
-            if offset is not None:
-                await self._seek_one(tp, offset)
-
-    async def _seek_one(self, tp: TP, offset: int) -> None:
-        self._bump([tp])
-        try:
-            target = self._new_topicpartition(tp.topic, tp.partition)
-            async with asyncio.timeout(self.io_timeout_s):
-                await self._thread.seek_wait({target: offset})
-        finally:
-            self._bump([tp])
-
-    async def seek_to(self, tp: TP, offset: int) -> None:
-        """Make ``offset`` the next record fetched of a batch partition."""
-        async with self._seek_lock:
-            await self._seek_one(tp, offset)
-
-    async def committed(self, tp: TP) -> int | None:
-        """Return the offset the group has committed of a partition."""
-        target = self._new_topicpartition(tp.topic, tp.partition)
-        async with asyncio.timeout(self.io_timeout_s):
-            offset = await self._thread.call_thread(
-                self._thread._ensure_consumer().committed, target
-            )
-        return cast("int | None", offset)
-
     # Committing.
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         yield from super()._filter_tps_with_pending_acks(topics)
-        for tp in self._assigned():
-            owner = self._owner(tp)
+        for tp in self.held():
+            owner = self.owner_of(tp)
             if owner is None or owner.committable(tp) is None:
                 continue
             if topics is None or tp in topics or tp.topic in topics:
                 yield tp
 
-    def _assigned(self) -> set[TP]:
-        """Return what is assigned; nothing when the start failed half-way."""
-        try:
-            return set(self.assignment())
-        except ConsumerNotStarted:
-            return set()
-
     def _new_offset(self, tp: TP) -> int | None:
         """Commit the log up to the last acknowledged manifest, ingress to its run."""
-        owner = self._owner(tp)
+        owner = self.owner_of(tp)
         return super()._new_offset(tp) if owner is None else owner.committable(tp)
 
     # Rebalances.
@@ -284,7 +191,7 @@ class BatchConsumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Snapshot and commit BEFORE Faust forgets what was acknowledged."""
         mine = [tp for tp in revoked if self.is_batch(tp)]
-        self._bump(tp for tp in revoked if tp.topic in self.intake.topics)
+        self.bump(tp for tp in revoked if tp.topic in self.intake.topics)
         await asyncio.gather(
             self.batch.on_revoked(mine), self.intake.on_revoked(self.io_timeout_s)
         )
@@ -309,7 +216,7 @@ class BatchConsumer(driver.Consumer):
         And those whose leader is sought: Faust asserts that they have a position.
         """
         with suppress(AssertionError):
-            if self._owner(tp) is None:
+            if self.owner_of(tp) is None:
                 super().verify_event_path(now, tp)
 
 

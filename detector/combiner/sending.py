@@ -10,10 +10,17 @@ import msgspec
 
 from detector.combiner.cells import Frame, aggregates
 from detector.combiner.scopes import WIDTH_MS, Scope, Window
-from detector.edge import BYTES_MAX, EVENTS_MAX, ready_for_log
+from detector.edge import (
+    BYTES_MAX,
+    EVENT_BYTES_MAX,
+    EVENTS_MAX,
+    oversize,
+    ready_for_log,
+)
 from detector.events import Event, Telemetry, Tick
 from detector.records import Output
 from detector.redact import scrub
+from detector.wire import dead_letter
 
 COMBINED = "combined"
 """Logical name of outputs that are records of the log."""
@@ -58,10 +65,12 @@ def _lines(
 def passed_on(
     event: Event, place: tuple[str, int, int, int], timestamp_ms: int, key: bytes
 ) -> Output:
-    """An event that is not combined, the same as by ingress."""
-    ready = canonical(ready_for_log(event, place, timestamp_ms, key))
+    """An event that is not combined, the same as by ingress; or its dead letter."""
+    line = _encode(canonical(ready_for_log(event, place, timestamp_ms, key)))
+    if len(line) > EVENT_BYTES_MAX:
+        return dead_letter(oversize(line), *place)
     where = "/".join(map(str, place))
-    return Output(COMBINED, event.service, _encode(ready), where)
+    return Output(COMBINED, event.service, line, where)
 
 
 Record = TypeVar("Record", bound=msgspec.Struct)

@@ -7,11 +7,16 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
+from detector.reasons import Reason
 from detector.records import Output
 from streams.ingress.codecs import CODECS
 from streams.ingress.pack import Message, Packed, Packer
-from streams.progress import Counters
+from streams.ingress.parting import Record, halves, letter_of
+from streams.ingress.sink import TooLargeError
+from streams.progress import Counted, Counters
+from streams.refusals import CODEC
 from streams.settings import Settings
+from streams.topics import LOG
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +60,7 @@ class Door:
         sink: Sink,
         counters: Counters,
     ) -> None:
+        self._log = settings.topic(LOG)
         self.ingress_of = {settings.topic(name): one for name, one in CODECS.items()}
         self.sink = sink
         self._identity_key = identity_key
@@ -73,7 +79,7 @@ class Door:
         for attempt in range(ATTEMPTS_MAX):
             try:
                 await self.sink.dead(packed.dead)
-                await self.sink.write(packed.records)
+                refused = await self._write(packed.records)
                 break
             except (TimeoutError, OSError) as error:
                 if attempt == ATTEMPTS_MAX - 1:
@@ -81,6 +87,26 @@ class Door:
                 logger.warning("ingress.put_off error=%r", error)
                 await asyncio.sleep(RETRY_S)
         self._counters.note_batch(packed.counts)
+        if refused:
+            key = Counted(self._log, CODEC, "rejected", Reason.TOO_LARGE)
+            self._counters.count_ingress(key, refused)
+
+    async def _write(self, records: Sequence[Record]) -> int:
+        """Write records, ever fewer at a time where the log takes no such sizes.
+
+        What is too large by itself becomes a dead letter; return how many those are.
+        The rest may stand in the log more than once, in its order, with the same ids.
+        """
+        try:
+            await self.sink.write(records)
+        except TooLargeError as error:
+            logger.warning("ingress.too_large records=%d %s", len(records), error)
+            parts = halves(records)
+            if parts is None:
+                await self.sink.dead([letter_of(records[0], self._log)])
+                return 1
+            return sum([await self._write(part) for part in parts])
+        return 0
 
     async def move(self, messages: Sequence[Message]) -> Packed:
         """Write what the messages hold and return when it is acknowledged."""

@@ -13,7 +13,13 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from detector.edge import BYTES_MAX, EVENTS_MAX, ready_for_log
+from detector.edge import (
+    BYTES_MAX,
+    EVENT_BYTES_MAX,
+    EVENTS_MAX,
+    oversize,
+    ready_for_log,
+)
 from detector.events import Event
 from detector.groups.light import Light, read_many
 from detector.records import Output, Rejected
@@ -25,6 +31,9 @@ from streams.progress import Counted
 
 NOT_ACCEPTED = "not_accepted"
 """Reason of an event whose kind the topic may not carry."""
+
+LARGE_BYTES = EVENT_BYTES_MAX // 4
+"""Messages below hold no event that is too large, whatever hashes and masks add."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -138,6 +147,8 @@ class Packer:
         for index, event in enumerate(events):
             if not admit(event, (*where, index), at_ms):
                 return False
+        if len(message.value or b"") > LARGE_BYTES and any(map(_is_oversize, events)):
+            return False
         by_service = self._events
         for event in events:
             try:
@@ -151,13 +162,16 @@ class Packer:
         ingress = topic.ingress
         for index, item in enumerate(DECODERS[ingress.codec](message.value)):
             ready = _ready(item, message, index, ingress, self._key)
+            line = b"" if isinstance(ready, Rejected) else _encode(ready)
+            if len(line) > EVENT_BYTES_MAX:
+                ready = oversize(line)
             if isinstance(ready, Rejected):
                 place = (message.topic, message.partition, message.offset, index)
                 self._packed.dead.append(dead_letter(ready, *place))
                 refused = (message.topic, ingress.codec, "rejected", ready.reason)
                 self._count(Counted(*refused), 1)
             else:
-                event = msgspec.Raw(_encode(ready))
+                event = msgspec.Raw(line)
                 self._events.setdefault(ready.service, []).append(event)
                 self._count(topic.accepted, 1)
 
@@ -196,6 +210,10 @@ def _ready(
         )
     place = (message.topic, message.partition, message.offset, index)
     return ready_for_log(item, place, message.timestamp, key)
+
+
+def _is_oversize(event: Light) -> bool:
+    return len(_encode(event)) > EVENT_BYTES_MAX
 
 
 def _tag(kind: type[Any]) -> str:

@@ -17,8 +17,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     InvalidProducerEpoch,
     KafkaError,
+    MessageSizeTooLargeError,
     OutOfOrderSequenceNumber,
     ProducerFenced,
+    RecordListTooLargeError,
 )
 
 from detector.records import Output
@@ -33,10 +35,15 @@ BATCH_BYTES = 600_000
 """Bytes of one batch of the producer: one full array, or many small ones."""
 
 _RENEWED = (InvalidProducerEpoch, OutOfOrderSequenceNumber, ProducerFenced)
+_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
 class UndeliverableError(Exception):
     """A topic does not take a record, and would not take it later."""
+
+
+class TooLargeError(UndeliverableError):
+    """A topic does not take records of this size."""
 
 
 class LogSink:
@@ -68,6 +75,8 @@ class LogSink:
         ------
         ConnectionError, TimeoutError
             Not all are known to be written; all of them may be written again.
+        TooLargeError
+            The topic takes no records of such a size, or not so many in one batch.
         UndeliverableError
             The topic refuses a record.
         """
@@ -111,10 +120,15 @@ class LogSink:
             _, pending = await asyncio.wait(sent, timeout=limit_s)
             if pending:
                 raise TimeoutError(f"{self._log}: {len(pending)} not acknowledged")
-            for one in sent:
-                one.result()
+            errors = [error for one in sent if (error := one.exception()) is not None]
+            # What one refusal did to the records behind it is not what is wrong.
+            errors.sort(key=lambda error: not isinstance(error, _TOO_LARGE))
+            if errors:
+                raise errors[0]
         except _RENEWED as error:
             raise ConnectionError(f"{self._log}: {error!r}: a new producer") from error
+        except _TOO_LARGE as error:
+            raise TooLargeError(f"{self._log} refuses the size: {error!r}") from error
         except KafkaError as error:
             if error.retriable:
                 raise ConnectionError(f"{self._log}: {error!r}") from error

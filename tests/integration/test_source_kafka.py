@@ -176,6 +176,27 @@ async def test_refused_records_cost_no_producer(
         await bus.stop()
 
 
+async def test_frozen_server_is_asked_once(kafka: LocalKafka, tmp_path: Path) -> None:
+    """Where the first bootstrap server takes connections and says nothing, one reader
+    waits for it; the next ones ask another server first."""
+    settings = Stage(kafka.bootstrap, "frozenserver", tmp_path).settings
+    loop = asyncio.get_running_loop()
+    taken: list[object] = []
+
+    def silent() -> asyncio.Protocol:
+        taken.append(None)
+        return asyncio.Protocol()
+
+    server = await loop.create_server(silent, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    servers = f"{host}:{port},{kafka.bootstrap}"
+    bus = Bus(replace(settings, kafka=servers))
+    for _ in range(4):
+        assert await bus.extent(settings.topic(LOG), 0) == (0, 0)
+    assert len(taken) == 1
+    server.close()
+
+
 def limit_records(settings: Settings, size: str) -> None:
     """Let the topic of dead letters take records up to a size."""
     topic = settings.topic(DEADLETTER)

@@ -323,6 +323,20 @@ def test_others_pass_without_identities() -> None:
     assert line["session"].startswith("h:")
 
 
+def test_oversize_event_passes_no_combiner() -> None:
+    """An event that fits into no record of the log is a dead letter with its place:
+    sent again and again it would hold back all that follows."""
+    event = single(1, START_MS, "error", window_s=10, count=2)
+    del event["session"]
+    event["frames"] = ["\N{GRINNING FACE}" * 4_096] * 62
+    value = json.dumps(event, ensure_ascii=False).encode()
+    found = Combiner(0, KEY).apply([LogRecord(0, START_MS, None, value)]).records
+    assert [output.topic for output in found] == ["deadletter"]
+    letter = json.loads(found[0].value)
+    assert (letter["reason"], letter["field"]) == ("too_large", "frames")
+    assert letter["offset"] == 0
+
+
 def test_restored_combiner_sends_the_same() -> None:
     """Cut anywhere, with whole and with changed blocks: the bytes of one run."""
     log = log_of(with_ticks(requests(traffic(BAD, 6, 4))))

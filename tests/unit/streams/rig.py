@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple, cast
 
+from aiokafka.consumer.fetcher import OffsetResetStrategy
 from faust.types import TP
 
 from streams.app import HypercareApp, create_app
@@ -26,6 +27,8 @@ from tests.unit.streams.memory import MemoryEmitter, MemoryPartition, MemoryStat
 
 LOG = "hypercare.events"
 USAGE = "hypercare.usage"
+NOWHERE = 1_000_000
+"""Position of a partition whose leader has not been heard: behind every record."""
 
 
 class Record(NamedTuple):
@@ -69,6 +72,8 @@ class BrokerThread:
         self.commits: dict[TP, int] = {}
         self.starts: defaultdict[TP, int] = defaultdict(int)
         self.before_return: Callable[[], Awaitable[None]] | None = None
+        self.before_commits: Callable[[], Awaitable[None]] | None = None
+        self.is_frozen = False
         self.fetched: list[set[TP]] = []
         self.seeks: list[tuple[TP, int]] = []
         self._coordinator: Any = Coordinator()
@@ -113,17 +118,26 @@ class BrokerThread:
             self.seeks.append((TP(*tp), offset))
             self.positions[TP(*tp)] = offset
 
-    async def seek_to_committed(self) -> dict[TP, int | None]:
+    async def seek_to_committed(self, *tps: TP) -> dict[TP, int | None]:
         """Do what aiokafka does: leave alone what has no commit."""
-        for tp in self.assigned:
+        if self.before_commits is not None:
+            await self.before_commits()
+        found: dict[TP, int | None] = {}
+        for tp in (TP(*one) for one in tps):
+            found[tp] = self.commits.get(tp)
             if self.commits.get(tp):
                 self.positions[tp] = self.commits[tp]
-        return {tp: self.commits.get(tp) for tp in self.assigned}
+        return found
 
-    async def seek_to_beginning(self, *tps: TP) -> None:
-        """Move positions to the first record."""
-        for tp in tps:
-            self.positions[TP(*tp)] = self.starts[TP(*tp)]
+    @property
+    def _fetcher(self) -> BrokerThread:
+        return self
+
+    def request_offset_reset(self, tps: Iterable[TP], strategy: int) -> None:
+        """Move positions to the first record, once a leader says which that is."""
+        assert strategy == OffsetResetStrategy.EARLIEST
+        for tp in (TP(*one) for one in tps):
+            self.positions[tp] = NOWHERE if self.is_frozen else self.starts[tp]
 
     async def commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from detector.decode import decode
-from detector.edge import BYTES_MAX, EVENTS_MAX
+from detector.edge import BYTES_MAX, EVENT_BYTES_MAX, EVENTS_MAX
 from detector.events import Usage
 from detector.records import Output
 from streams.halt import Exit
@@ -18,6 +18,7 @@ from streams.ingress.agents import unharmed
 from streams.ingress.codecs import CODECS, DECODERS
 from streams.ingress.door import Door
 from streams.ingress.pack import Raw, pack
+from streams.ingress.sink import TooLargeError
 from streams.progress import Counted, Counters
 from streams.settings import Settings
 from streams.topics import INGRESS
@@ -149,6 +150,7 @@ class Shelf:
 
     def __init__(self, failures: int = 0) -> None:
         self.failures = failures
+        self.limit = BYTES_MAX
         self.records: list[tuple[bytes, bytes]] = []
         self.letters: list[Output] = []
 
@@ -157,7 +159,10 @@ class Shelf:
         if self.failures:
             self.failures -= 1
             raise ConnectionError("connection lost")
-        self.records += records
+        for record in records:
+            if len(record[1]) > self.limit:
+                raise TooLargeError(f"{len(record[1])} bytes")
+            self.records.append(record)
 
     async def dead(self, outputs: Sequence[Output]) -> None:
         """Take dead letters."""
@@ -190,6 +195,49 @@ async def test_door_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
     await door(shelf, counters).move([raw(usage(), topic=USAGE)])
     assert len(shelf.records) == 1
     assert counters.ingress[Counted(USAGE, "native", "accepted", "")] == 1
+
+
+def huge(**more: object) -> dict[str, object]:
+    """An error that fits into a message and not into the log."""
+    event = usage(**more) | {"kind": "error", "signature": "KeyError: price"}
+    return event | {"frames": ["\N{GRINNING FACE}" * 4_096] * 62}
+
+
+def test_oversize_event_is_refused_alone() -> None:
+    """An event that fits into no record is a dead letter that names its largest field
+    and its place, carries no more of it than others do, and costs nothing else."""
+    events = [usage(id="1"), huge(id="2"), usage(id="3")]
+    value = json.dumps(events, ensure_ascii=False).encode()
+    wide = Raw("t", 2, 7, 1_700_000_000_500, value)
+    packed = pack([wide, raw(usage(id="4"), offset=8)], NATIVE, KEY)
+    found = [event["id"] for _, value in packed.records for event in members(value)]
+    assert found == ["1", "3", "4"]
+    (letter,) = (json.loads(one.value) for one in packed.dead)
+    assert (letter["reason"], letter["field"]) == ("too_large", "frames")
+    assert (letter["offset"], letter["index"]) == (7, 1)
+    assert f"at most {EVENT_BYTES_MAX:,}" in letter["detail"]
+    assert len(letter["original"]) <= 2_048
+    assert packed.counts[Counted("t", "native", "rejected", "too_large")] == 1
+
+
+@pytest.mark.parametrize("limit", [2_000, 20_000, 200_000])
+async def test_small_log_takes_what_fits(limit: int) -> None:
+    """A log that takes small records only gets all events that fit, in their order;
+    the ones that do not are told of once each, and counted."""
+    shelf, counters = Shelf(), Counters()
+    shelf.limit = limit
+    events = [usage(id=f"{n:03}") for n in range(600)]
+    for number in (0, 300, 599):
+        events[number] = {**events[number], "kind": "error", "message": "x" * 4_000}
+        events[number] |= {"frames": ["y" * 4_000] * 60}
+    await door(shelf, counters).move([raw(*events, topic=USAGE)])
+    found = [e["id"] for _, value in shelf.records for e in members(value)]
+    first = list(dict.fromkeys(found))
+    assert first == [e["id"] for n, e in enumerate(events) if n not in (0, 300, 599)]
+    assert len({letter.id for letter in shelf.letters}) == 3
+    assert all(b"max.message.bytes" in letter.value for letter in shelf.letters)
+    refused = Counted("hypercare.events", "kafka", "rejected", "too_large")
+    assert counters.ingress[refused] == 3
 
 
 async def test_failing_batch_ends_the_process() -> None:

@@ -8,15 +8,22 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
-from aiokafka.errors import KafkaError, NotCoordinatorForGroupError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    NotCoordinatorForGroupError,
+)
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from streams import fetching, seeking
 from streams.app import create_app
 from streams.connection import Connection, Security
+from streams.fetching import wait_briefly
 from streams.halt import Exit
 from streams.logclient import log_options
 from streams.ownsource import IngressOnly
@@ -50,7 +57,7 @@ async def test_nothing_fetchable_fetches_nothing() -> None:
 
 
 async def test_seek_during_restore_keeps_position() -> None:
-    """Faust's seek to the commit in the middle of a restore does not win."""
+    """Faust's seek in the middle of a restore does not lead to the commit."""
     bus = MemoryBus()
     first = Rig([P0], bus)
     await first.own()
@@ -65,7 +72,7 @@ async def test_seek_during_restore_keeps_position() -> None:
 
     async def faust_seeks(writes: object) -> None:
         await heir.consumer.perform_seek()
-        assert heir.thread.positions[P0] == 20
+        assert heir.thread.positions[P0] == 0
 
     task = asyncio.ensure_future(heir.own())
     while 0 not in bus.logs or heir.lanes.lanes == {}:
@@ -87,6 +94,85 @@ async def test_agents_lose_no_first_fetch(rig: Rig) -> None:
     assert rig.messages == []
     await rig.fetch()
     assert rig.messages == [(AGENT, n) for n in range(10)]
+
+
+@pytest.fixture
+def impatient(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    """A worker that waits for nothing long."""
+    monkeypatch.setattr(rig.consumer, "io_timeout_s", 0.01)
+    monkeypatch.setattr(seeking, "RETRY_S", 0.0)
+    return rig
+
+
+async def never() -> None:
+    """Stand for an answer that does not come."""
+    await asyncio.Event().wait()
+
+
+async def test_frozen_leader_delays_no_seek(
+    impatient: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leader that does not say where a partition begins ends no worker; its records
+    come once it does."""
+    rig = impatient
+    rig.thread.produce(AGENT, 10)
+    rig.thread.produce(P0, 10)
+    rig.thread.is_frozen = True
+    monkeypatch.setattr(
+        rig.thread, "seek_to_beginning", lambda *tps: never(), raising=False
+    )
+    await rig.consumer.perform_seek()
+    await rig.fetch()
+    assert (rig.messages, rig.counted()) == ([], (10, 45))
+    rig.thread.positions[AGENT] = rig.thread.starts[AGENT]
+    await rig.fetch()
+    assert rig.messages == [(AGENT, n) for n in range(10)]
+
+
+async def test_silent_coordinator_is_asked_again(impatient: Rig) -> None:
+    """Commits that are not told in time are asked for again; until then those
+    partitions are not read, the others are, and the worker lives."""
+    rig = impatient
+    rig.thread.produce(AGENT, 10)
+    rig.thread.produce(P0, 10)
+    rig.thread.commits[AGENT] = 4
+    rig.thread.before_commits = never
+    await rig.consumer.perform_seek()
+    await rig.fetch()
+    assert rig.consumer.unsought == {AGENT}
+    assert (rig.messages, rig.counted()) == ([], (10, 45))
+    rig.thread.before_commits = None
+    while rig.consumer.unsought:
+        await asyncio.sleep(0)
+    await rig.fetch()
+    assert rig.messages == [(AGENT, n) for n in range(4, 10)]
+
+
+async def test_new_seek_ends_the_old(impatient: Rig) -> None:
+    """Of two seeks that Kafka does not answer, only the newer is tried again."""
+    rig = impatient
+    rig.thread.before_commits = never
+    await rig.consumer.perform_seek()
+    first = rig.consumer._again
+    await rig.consumer.perform_seek()
+    assert first is not None
+    assert first.done()
+    assert rig.consumer._again is not first
+    rig.thread.before_commits = None
+    while rig.consumer.unsought:
+        await asyncio.sleep(0)
+
+
+async def test_refused_seek_is_an_error(impatient: Rig) -> None:
+    """What asking again can not mend is not put off."""
+
+    async def refuse() -> None:
+        raise GroupAuthorizationFailedError(rig.settings.group)
+
+    rig = impatient
+    rig.thread.before_commits = refuse
+    with pytest.raises(GroupAuthorizationFailedError):
+        await rig.consumer.perform_seek()
 
 
 async def test_seek_stops_the_rest_of_a_fetch(rig: Rig) -> None:
@@ -225,7 +311,8 @@ def test_both_consumers_are_set_up_alike(monkeypatch: pytest.MonkeyPatch) -> Non
 
     def keep(**options: object) -> SimpleNamespace:
         given.update(options)
-        return SimpleNamespace()
+        client = SimpleNamespace(_request_timeout_ms=1, _get_conn=None, _conns={})
+        return SimpleNamespace(_client=client)
 
     monkeypatch.setattr(driver.aiokafka, "AIOKafkaConsumer", keep)
     made = thread._create_worker_consumer(app.transport)
@@ -241,3 +328,60 @@ def test_both_consumers_are_set_up_alike(monkeypatch: pytest.MonkeyPatch) -> Non
     }
     assert {n: own[n] for n in names} == {n: given[n] for n in names}
     assert set(own) - names == {"client_id"}
+
+
+async def test_frozen_node_is_left_soon() -> None:
+    """A node that takes connections and says nothing is given up after a part of the
+    time limit, not after what joining a group may take."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    client = AIOKafkaClient(
+        bootstrap_servers=f"{host}:{port}", request_timeout_ms=600_000
+    )
+    wait_briefly(SimpleNamespace(_client=client), 0.2)
+    async with asyncio.timeout(60):
+        with pytest.raises(KafkaConnectionError):
+            await client.bootstrap()
+    await client.close()
+    server.close()
+
+
+def patient(connect: Any) -> Any:
+    """A client whose connections are made by a function."""
+    client = SimpleNamespace(_request_timeout_ms=23_000, _get_conn=connect, _conns={})
+    wait_briefly(SimpleNamespace(_client=client), 10.0)
+    return client
+
+
+async def test_only_joining_waits_long() -> None:
+    """Of a consumer's connections those to the coordinator keep the long limit."""
+
+    async def connect(node_id: int, **_: object) -> SimpleNamespace:
+        return SimpleNamespace(_request_timeout=None)
+
+    client = patient(connect)
+    groups = (ConnectionGroup.DEFAULT, ConnectionGroup.COORDINATION)
+    limits_s = [(await client._get_conn(1, group=g))._request_timeout for g in groups]
+    assert limits_s == [5.0, 23.0]
+
+
+async def test_frozen_node_is_tried_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all who want a node that does not answer one waits, the others go on at once,
+    to other nodes too; after a while it is tried again."""
+    now_s = 100.0
+    monkeypatch.setattr(fetching, "monotonic_s", lambda: now_s)
+    tried: list[int] = []
+
+    async def connect(node_id: int, **_: object) -> SimpleNamespace | None:
+        tried.append(node_id)
+        await asyncio.sleep(0)
+        return None if node_id == 1 else SimpleNamespace(_request_timeout=None)
+
+    client = patient(connect)
+    found = await asyncio.gather(*(client._get_conn(n) for n in (1, 1, 2, 1)))
+    assert tried == [1, 2]
+    assert [one is None for one in found] == [True, True, False, True]
+    now_s += 2.5
+    await client._get_conn(1)
+    assert tried == [1, 2, 1]

@@ -1,0 +1,44 @@
+"""Gives back what the C library keeps of memory that is free.
+
+Records, snapshots and pages come and go beside state that stays, in several threads
+with heaps of their own. glibc gives only the end of a heap back, so what is free
+within it stays resident: measured, 3 MB in half an hour under a light load while what
+was in use did not grow at all.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+from streams.wallclock import monotonic_s
+
+TRIM_S = 30.0
+"""Least time between two looks; one takes a millisecond for a heap of 35 MB."""
+
+TRIM_REST = 500.0
+"""How many times its own length a look is away from the next: threads that want memory
+wait meanwhile, and half a gigabyte in small pieces takes 0.2 s."""
+
+
+def trimmer() -> Callable[[], float] | None:
+    """Return what gives free memory back; None where the C library has no such thing.
+
+    It returns how long that took, without the wait for a thread's turn: under load
+    that is far longer. Only glibc has the function; musl and macOS keep little.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return None
+    trim.argtypes, trim.restype = [ctypes.c_size_t], ctypes.c_int
+
+    def timed() -> float:
+        begun_s = monotonic_s()
+        trim(0)
+        return monotonic_s() - begun_s
+
+    return timed
+
+
+__all__ = ["TRIM_REST", "TRIM_S", "trimmer"]

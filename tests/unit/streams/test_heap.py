@@ -1,0 +1,48 @@
+"""Memory that is free goes back to the system."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from streams import heap
+
+BLOCKS, BYTES = 20_000, 4_000
+KEPT_EVERY = 500
+"""Distance of what stays: between two of them hundreds of pages are free."""
+
+RESIDENT = re.compile(r"VmRSS:\s+(\d+) kB")
+
+
+def resident_mb() -> float:
+    """Resident size of this process."""
+    found = RESIDENT.search(Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_holes_in_the_heap_are_given_back() -> None:
+    """Blocks that are freed between others no longer count as resident."""
+    trim = heap.trimmer()
+    if trim is None:
+        pytest.skip("a C library without malloc_trim")
+    trim()
+    blocks = [bytearray(BYTES) for _ in range(BLOCKS)]
+    kept = blocks[::KEPT_EVERY]
+    blocks.clear()
+    before_mb = resident_mb()
+    trim()
+    freed_mb = before_mb - resident_mb()
+    assert freed_mb > 0.8 * BLOCKS * BYTES / 2**20
+    assert all(len(one) == BYTES for one in kept)
+
+
+def test_other_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the function there is nothing to call, and nothing breaks."""
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    assert heap.trimmer() is None
