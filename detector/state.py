@@ -28,12 +28,15 @@ from detector.blocks import (
     block_name,
     day_name,
     encode,
+    forms,
     read_block,
+    read_scope,
     scope_of,
 )
 from detector.engine import Partition
 from detector.evidence.rowimage import layout_of
 from detector.evidence.rows import COLUMNS
+from detector.forms import disagreement
 from detector.ledger import DAY_MS, Key
 from detector.rowstate import (
     changed_rows,
@@ -125,6 +128,8 @@ def restore(
             f"at {next_offset}: rebuild the state from the log"
         )
     check_layout(head.row, head.version)
+    if wrong := disagreement(head.forms, forms()):
+        raise StateError(f"field {wrong} stands elsewhere than it was written")
     partition = Partition(number, RuleSet.from_canonical_json(head.rules), topic)
     for service, rules in head.rules_of_service.items():
         partition.rulebook.put(RuleSet.from_canonical_json(rules), service)
@@ -132,7 +137,7 @@ def restore(
     partition.arrival_ms = head.arrival_ms
     partition.counts.update(head.counts)
     names = [name for name in sorted(blocks) if name.startswith(SCOPE_PREFIX)]
-    found = [read_block(blocks, name, ScopeBlock) for name in names]
+    found = [read_scope(blocks, name) for name in names]
     restore_rows(partition, found, blocks)
     for block in found:
         _restore_scope(partition, block, blocks)
@@ -153,6 +158,7 @@ def _partition_block(partition: Partition) -> bytes:
             },
             counts=dict(sorted(partition.counts.items())),
             row=layout_of(COLUMNS),
+            forms=forms(),
         )
     )
 
