@@ -127,7 +127,7 @@ class Fleet:
         """Have more services, that went through the same so far."""
         blocks: dict[str, bytes] = {}
         for name, block in state.all_blocks(self.core.partition).items():
-            if name == state.PARTITION_BLOCK:
+            if "/" not in name:
                 blocks[name] = block
                 continue
             number = int(scope_of(name).service.rpartition("-")[2])

@@ -16,7 +16,7 @@ from msgspec import Struct, field
 
 from detector.durationledger import DurationStrip
 from detector.evidence.rowimage import Layout
-from detector.forms import Forms, forms_of, without_names
+from detector.forms import Forms, disagreement, forms_of, without_names
 from detector.ledger import CountStrip, Key
 from detector.scope import Scope, ScopeKey
 from detector.steps import Window
@@ -26,6 +26,7 @@ NAMED_VERSION = 2
 """The last version that wrote the fields of a scope with names."""
 
 PARTITION_BLOCK = "partition"
+FORMS_BLOCK = "forms"
 SCOPE_PREFIX = "scope/"
 ROWS_PREFIX = "rows/"
 STEPS_PREFIX = "steps/"
@@ -43,10 +44,7 @@ class Versioned(Struct, kw_only=True):
 
 
 class PartitionBlock(Versioned, kw_only=True):
-    """What belongs to the partition as a whole.
-
-    ``row`` is how its rows lie, ``forms`` in which order the fields of its scopes.
-    """
+    """What belongs to the partition as a whole; ``row`` is how its rows lie."""
 
     next_offset: int
     arrival_ms: int
@@ -54,7 +52,12 @@ class PartitionBlock(Versioned, kw_only=True):
     rules_of_service: dict[str, bytes]
     counts: dict[str, int]
     row: Layout = field(default_factory=list)
-    forms: Forms = field(default_factory=dict)
+
+
+class FormsBlock(Versioned, kw_only=True):
+    """In which order the fields of scopes lie; written with whole snapshots only."""
+
+    forms: Forms
 
 
 class ScopeBlock(Versioned, kw_only=True):
@@ -166,9 +169,23 @@ def read_scope(blocks: Mapping[str, bytes], name: str) -> ScopeBlock:
         raise StateError(f"block {name} is damaged ({error}): rebuild it") from error
 
 
-def forms() -> Forms:
-    """In which order the fields of scopes and their windows are written."""
-    return forms_of(Scope, StepsBlock)
+def forms_block() -> bytes:
+    """In which order this code writes the fields of scopes and their windows."""
+    found = FormsBlock(version=VERSION, forms=forms_of(Scope, StepsBlock))
+    return encode(found)
+
+
+def check_forms(blocks: Mapping[str, bytes]) -> None:
+    """Refuse fields that lie in another order: each would be read as its neighbour.
+
+    Raises
+    ------
+    StateError
+        With the name of the first such field.
+    """
+    written = read_block(blocks, FORMS_BLOCK, FormsBlock).forms
+    if wrong := disagreement(written, forms_of(Scope, StepsBlock)):
+        raise StateError(f"field {wrong} stands elsewhere than it was written")
 
 
 def _version_of(block: bytes) -> int:

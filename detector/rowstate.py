@@ -1,15 +1,14 @@
 """The rows of all scopes in blocks: whole now and then, in between what changed them.
 
 A scope's rows are written whole (``rows/``) or as the windows since the last time
-(``steps/``). Which of the two is a function of the partition alone, so that the
-bookkeeping after a snapshot repeats the decision taken for it.
+(``steps/``). Which of the two is decided once a snapshot, by `next_rows`; the
+bookkeeping after it takes what was decided.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
-from enum import Enum
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -48,14 +47,6 @@ if TYPE_CHECKING:
 ROW = record_of(COLUMNS)
 
 
-class How(Enum):
-    """How the rows of a scope go into the next snapshot."""
-
-    WHOLE = "whole"
-    STEPS = "steps"
-    NOT = "not"
-
-
 def whole_rows(
     partition: Partition, keys: Iterable[ScopeKey]
 ) -> dict[str, bytes | None]:
@@ -71,23 +62,30 @@ def whole_rows(
     return found
 
 
-def changed_rows(
-    partition: Partition, keys: Collection[ScopeKey]
-) -> dict[str, bytes | None]:
-    """What to write of the rows of scopes that changed; None: the block is gone."""
-    how = {key: _how(partition, key) for key in keys}
-    anew = [key for key in keys if how[key] is How.WHOLE]
-    found: dict[str, bytes | None] = {}
-    for key in anew:
-        found |= dict.fromkeys(row_names(partition, key))
-    found |= whole_rows(partition, anew)
-    for key in keys:
-        if how[key] is How.STEPS:
-            kept = windows_of(partition.scopes[key], partition.steps[key])
-            block = StepsBlock(version=VERSION, windows=kept)
-            number = partition.rows_written[key].blocks
-            found[steps_name(key, number)] = encode(block)
-    return found
+def next_rows(partition: Partition, key: ScopeKey) -> RowsWritten:
+    """What the topic will hold of a scope's rows when the next snapshot is there."""
+    written = partition.rows_written.get(key)
+    rewritten = partition.rows.rewritten
+    # Rows that come, go or are reset are in there: without any, none has moved.
+    if written is None or rewritten:
+        positions = _positions(partition.scopes[key])
+        if written is None or written.positions != positions:
+            return RowsWritten(positions)
+        if not rewritten.isdisjoint(positions):
+            return RowsWritten(positions)
+    kept = partition.steps.get(key, ())
+    windows = written.windows + len(kept)
+    if windows > STEPS_MAX:
+        return RowsWritten(written.positions)
+    if not kept:
+        return written
+    return RowsWritten(written.positions, written.blocks + 1, windows)
+
+
+def steps_block(partition: Partition, key: ScopeKey) -> bytes:
+    """The windows of a scope since the last snapshot."""
+    kept = windows_of(partition.scopes[key], partition.steps[key])
+    return encode(StepsBlock(version=VERSION, windows=kept))
 
 
 def row_names(partition: Partition, key: ScopeKey) -> list[str]:
@@ -99,28 +97,12 @@ def row_names(partition: Partition, key: ScopeKey) -> list[str]:
     return [rows_name(key), *names] if written.positions else names
 
 
-def mark_rows(partition: Partition, *, whole: bool) -> None:
-    """Remember what the snapshot just taken holds."""
-    if whole:
-        for key, scope in partition.scopes.items():
-            # At different ages, or all of them would be due in the same snapshot.
-            age = crc32(block_name(key).encode()) % (STEPS_MAX + 1)
-            partition.rows_written[key] = RowsWritten(_positions(scope), 0, age)
-    for key in partition.dirty if not whole else ():
-        how = _how(partition, key)
-        if how is How.WHOLE:
-            positions = _positions(partition.scopes[key])
-            partition.rows_written[key] = RowsWritten(positions)
-        elif how is How.STEPS:
-            before = partition.rows_written[key]
-            partition.rows_written[key] = before._replace(
-                blocks=before.blocks + 1,
-                windows=before.windows + len(partition.steps[key]),
-            )
-    for key in partition.gone:
-        partition.rows_written.pop(key, None)
-    partition.steps.clear()
-    partition.rows.rewritten.clear()
+def mark_all_rows(partition: Partition) -> None:
+    """Remember that the snapshot just taken holds all rows whole."""
+    for key, scope in partition.scopes.items():
+        # At different ages, or all of them would be due in the same snapshot.
+        age = crc32(block_name(key).encode()) % (STEPS_MAX + 1)
+        partition.rows_written[key] = RowsWritten(_positions(scope), 0, age)
 
 
 def write_rows_anew(partition: Partition, key: ScopeKey) -> None:
@@ -172,18 +154,6 @@ def check_layout(layout: Layout, version: int) -> None:
         wrong = {name for name, _, _ in set(layout) ^ set(wanted)}
         names = ", ".join(sorted(wrong)) or "in another order"
         raise StateError(f"columns {names} are unknown, missing or of another form")
-
-
-def _how(partition: Partition, key: ScopeKey) -> How:
-    written, kept = partition.rows_written.get(key), partition.steps.get(key, ())
-    positions = _positions(partition.scopes[key])
-    if written is None or written.positions != positions:
-        return How.WHOLE
-    if not partition.rows.rewritten.isdisjoint(positions):
-        return How.WHOLE
-    if written.windows + len(kept) > STEPS_MAX:
-        return How.WHOLE
-    return How.STEPS if kept else How.NOT
 
 
 def _positions(scope: Scope) -> tuple[int, ...]:

@@ -56,6 +56,17 @@ class RowsWritten(NamedTuple):
     windows: int = 0
 
 
+class Draft(NamedTuple):
+    """What the snapshot topic will hold once what was encoded last is there.
+
+    Only scopes that changed are in it; ``next_offset`` says of when it is.
+    """
+
+    next_offset: int
+    rows: dict[ScopeKey, RowsWritten]
+    days: dict[ScopeKey, tuple[int, ...]]
+
+
 def note(journal: Journal, key: ScopeKey, prepared: Sequence[Prepared]) -> None:
     """Keep what a closed window feeds the rows of a scope.
 
@@ -77,9 +88,9 @@ def windows_of(scope: Scope, kept: Sequence[Sequence[Prepared]]) -> list[Window]
     }
     return [
         [
-            Step(*names[id(p.track)], p.start_ms, p.end_ms, p.silent, p.comparisons)
+            Step(*name, p.start_ms, p.end_ms, p.silent, p.comparisons)
             for p in window
-            if id(p.track) in names
+            if (name := names.get(id(p.track))) is not None
         ]
         for window in kept
     ]

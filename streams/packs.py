@@ -35,7 +35,7 @@ WASTE_MAX = 1.0
 SPARED_BYTES = 1024 * 1024
 """Waste that is not worth the trouble, before compression."""
 
-LASTING = ("rows/", "steps/", "ledger/")
+LASTING = ("rows/", "steps/", "ledger/", "forms")
 """What stays valid over many snapshots is not packed with what the next replaces."""
 
 _LEVEL = 1

@@ -282,7 +282,7 @@ def test_small_days_stay_inside() -> None:
     """A day of few counts is no block of its own: a manifest names every block."""
     partition = Partition(0, QUICK)
     feed(partition, days())
-    assert len(state.all_blocks(partition)) == 2
+    assert len(state.all_blocks(partition)) == 3
 
 
 def test_missing_day_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
