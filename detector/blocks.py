@@ -96,7 +96,9 @@ encode = msgspec.msgpack.Encoder().encode
 def block_name(key: ScopeKey) -> str:
     """Name of a scope's block."""
     # Names may hold slashes but no percent sign: a/b in c is not a in b/c.
-    service, environment = (part.replace("/", "%2F") for part in key)
+    service, environment = key
+    if "/" in service or "/" in environment:
+        service, environment = (part.replace("/", "%2F") for part in key)
     return f"{SCOPE_PREFIX}{service}/{environment}"
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.blocks import (
+    SCOPE_PREFIX,
     STEPS_PREFIX,
     VERSION,
     RowsBlock,
@@ -26,7 +27,6 @@ from detector.blocks import (
     encode,
     read_block,
     rows_name,
-    scope_of,
     steps_name,
 )
 from detector.evidence.rowimage import (
@@ -122,7 +122,8 @@ def restore_rows(
         _image(block, len(own), blocks)
         for block, own in zip(found, series, strict=True)
     ]
-    image = np.concatenate(images) if images else np.empty(0, ROW)
+    image = np.frombuffer(b"".join(images), ROW)
+    images.clear()
     rows = partition.rows.insert(columns_of(image)).tolist()
     for one, row in zip((s for own in series for s in own), rows, strict=True):
         one.row = row
@@ -130,12 +131,13 @@ def restore_rows(
     taken = []
     for block in found:
         key = block.scope.key
-        read = [_steps(blocks, key, n) for n in sorted(steps.get(key, ()))]
+        numbers = sorted(steps.get(block_name(key).removeprefix(SCOPE_PREFIX), ()))
+        read = [_steps(blocks, key, n) for n in numbers]
         windows = [window for one in read for window in one]
         taken.append((block.scope, windows))
         if block.version > 1:  # else there is no block of rows to build upon
             partition.rows_written[key] = RowsWritten(
-                _positions(block.scope), max(steps.get(key, [-1])) + 1, len(windows)
+                _positions(block.scope), max(numbers, default=-1) + 1, len(windows)
             )
     take_again(taken, partition.rows)
     partition.rows.rewritten.clear()
@@ -169,13 +171,13 @@ def _series(scope: Scope) -> list[Series]:
     ]
 
 
-def _image(block: ScopeBlock, count: int, blocks: Mapping[str, bytes]) -> NDArray[Any]:
-    """The rows of one scope, as records."""
+def _image(block: ScopeBlock, count: int, blocks: Mapping[str, bytes]) -> bytes:
+    """The rows of one scope, one record after the other."""
     key = block.scope.key
     if block.version == 1:
-        return _image_of_columns(block_name(key), block.rows, count)
+        return _image_of_columns(block_name(key), block.rows, count).tobytes()
     if not count:
-        return np.empty(0, ROW)
+        return b""
     name = rows_name(key)
     data = read_block(blocks, name, RowsBlock).image
     if len(data) != count * ROW.itemsize:
@@ -183,7 +185,7 @@ def _image(block: ScopeBlock, count: int, blocks: Mapping[str, bytes]) -> NDArra
             f"block {name} holds {len(data)} bytes, {count} rows of {ROW.itemsize} "
             "are expected: rebuild the state"
         )
-    return np.frombuffer(data, ROW)
+    return data
 
 
 def _image_of_columns(name: str, rows: Mapping[str, bytes], count: int) -> NDArray[Any]:
@@ -201,11 +203,13 @@ def _image_of_columns(name: str, rows: Mapping[str, bytes], count: int) -> NDArr
     return image
 
 
-def _steps_by_scope(blocks: Iterable[str]) -> dict[ScopeKey, list[int]]:
-    found: dict[ScopeKey, list[int]] = defaultdict(list)
+def _steps_by_scope(blocks: Iterable[str]) -> dict[str, list[int]]:
+    """Numbers of the blocks of steps, by what their names have in common."""
+    found: dict[str, list[int]] = defaultdict(list)
     for name in blocks:
         if name.startswith(STEPS_PREFIX):
-            found[scope_of(name)].append(int(name.rpartition("/")[2]))
+            tail, _, number = name.removeprefix(STEPS_PREFIX).rpartition("/")
+            found[tail].append(int(number))
     return found
 
 

@@ -96,7 +96,8 @@ def dirty_blocks(
         scope = partition.scopes[key]
         days = draft.days[key] = _days_apart(scope)
         blocks[block_name(key)] = _scope_block(scope, days)
-        _add_days(blocks, partition, scope, days)
+        if days != (written := partition.days_written.get(key, ())):
+            blocks |= _changed_days(scope, days, written)
         before = partition.rows_written.get(key)
         rows = draft.rows[key] = next_rows(partition, key)
         if rows.blocks == 0 and rows is not before:
@@ -181,19 +182,15 @@ def _draft(partition: Partition) -> Draft:
     return Draft(partition.next_offset, rows, days)
 
 
-def _add_days(
-    blocks: dict[str, bytes | None],
-    partition: Partition,
-    scope: Scope,
-    days: tuple[int, ...],
-) -> None:
+def _changed_days(
+    scope: Scope, days: tuple[int, ...], written: tuple[int, ...]
+) -> dict[str, bytes | None]:
     """Blocks of days that are over since the last snapshot, or are no more."""
-    written = partition.days_written.get(scope.key, ())
-    for day in sorted({*days, *written}) if days != written else ():
-        if day not in days:
-            blocks[day_name(scope.key, day)] = None
-        elif day not in written:
-            blocks[day_name(scope.key, day)] = _day_block(scope, day)
+    return {
+        day_name(scope.key, day): _day_block(scope, day) if day in days else None
+        for day in sorted({*days, *written})
+        if day not in days or day not in written
+    }
 
 
 def _partition_block(partition: Partition) -> bytes:
@@ -297,9 +294,10 @@ def _restore_scope(
         if found.durations:
             scope.latency.coarse.pages[day] = found.durations
     # In the order in which they were made, as blocks are compared byte by byte.
-    counts, durations = scope.ledger, scope.latency.coarse
-    counts.pages = dict(sorted(counts.pages.items()))
-    durations.pages = dict(sorted(durations.pages.items()))
+    if block.days:
+        counts, durations = scope.ledger, scope.latency.coarse
+        counts.pages = dict(sorted(counts.pages.items()))
+        durations.pages = dict(sorted(durations.pages.items()))
     partition.adopt(scope)
     partition.days_written[scope.key] = tuple(block.days)
 
