@@ -69,7 +69,7 @@ AFTERMATHS_MAX = 16
 """Ways back remembered per service and environment."""
 
 
-class Aftermath(Struct):
+class Aftermath(Struct, array_like=True):
     """The way back from one release, and what came of it.
 
     Attributes

@@ -2,26 +2,31 @@
 
 Every block starts with its format version; a reader refuses a newer one by name
 instead of guessing. Version 1 held the rows of a scope, column by column, inside the
-scope's own block.
+scope's own block; up to version 2 the fields of a scope were written with their names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct, field
 
 from detector.durationledger import DurationStrip
 from detector.evidence.rowimage import Layout
+from detector.forms import Forms, disagreement, forms_of, without_names
 from detector.ledger import CountStrip, Key
 from detector.scope import Scope, ScopeKey
 from detector.steps import Window
 
-VERSION = 2
+VERSION = 3
+NAMED_VERSION = 2
+"""The last version that wrote the fields of a scope with names."""
+
 PARTITION_BLOCK = "partition"
+FORMS_BLOCK = "forms"
 SCOPE_PREFIX = "scope/"
 ROWS_PREFIX = "rows/"
 STEPS_PREFIX = "steps/"
@@ -47,6 +52,12 @@ class PartitionBlock(Versioned, kw_only=True):
     rules_of_service: dict[str, bytes]
     counts: dict[str, int]
     row: Layout = field(default_factory=list)
+
+
+class FormsBlock(Versioned, kw_only=True):
+    """In which order the fields of scopes lie; written with whole snapshots only."""
+
+    forms: Forms
 
 
 class ScopeBlock(Versioned, kw_only=True):
@@ -85,7 +96,9 @@ encode = msgspec.msgpack.Encoder().encode
 def block_name(key: ScopeKey) -> str:
     """Name of a scope's block."""
     # Names may hold slashes but no percent sign: a/b in c is not a in b/c.
-    service, environment = (part.replace("/", "%2F") for part in key)
+    service, environment = key
+    if "/" in service or "/" in environment:
+        service, environment = (part.replace("/", "%2F") for part in key)
     return f"{SCOPE_PREFIX}{service}/{environment}"
 
 
@@ -127,13 +140,71 @@ def read_block(
     StateError
         If it is missing, newer than ``newest``, or damaged.
     """
-    block = decode_block(blocks, name, kind)
-    if block.version > newest:
-        raise StateError(
-            f"block {name} has version {block.version}, this code reads up to "
-            f"{newest}: start the newer release of hypercare"
-        )
+    try:
+        block = decode_block(blocks, name, kind)
+    except StateError:
+        _refuse_newer(_version_of(blocks.get(name, b"")), name, newest)
+        raise
+    _refuse_newer(block.version, name, newest)
     return block
+
+
+def read_scope(blocks: Mapping[str, bytes], name: str) -> ScopeBlock:
+    """The block of a scope, of whatever version.
+
+    Raises
+    ------
+    StateError
+        If it is newer than this code, or damaged.
+    """
+    try:
+        return read_block(blocks, name, ScopeBlock)
+    except StateError:
+        if not 1 <= _version_of(blocks[name]) <= NAMED_VERSION:
+            raise
+    try:
+        old: dict[str, Any] = msgspec.msgpack.decode(blocks[name])
+        scope = without_names(old["scope"], Scope)
+        found: ScopeBlock = _decoder(ScopeBlock).decode(encode({**old, "scope": scope}))
+        return found
+    except (msgspec.DecodeError, ValueError, KeyError) as error:
+        raise StateError(f"block {name} is damaged ({error}): rebuild it") from error
+
+
+def forms_block() -> bytes:
+    """In which order this code writes the fields of scopes and their windows."""
+    found = FormsBlock(version=VERSION, forms=forms_of(Scope, StepsBlock))
+    return encode(found)
+
+
+def check_forms(blocks: Mapping[str, bytes]) -> None:
+    """Refuse fields that lie in another order: each would be read as its neighbour.
+
+    Raises
+    ------
+    StateError
+        With the name of the first such field.
+    """
+    written = read_block(blocks, FORMS_BLOCK, FormsBlock).forms
+    if wrong := disagreement(written, forms_of(Scope, StepsBlock)):
+        raise StateError(f"field {wrong} stands elsewhere than it was written")
+
+
+def _version_of(block: bytes) -> int:
+    """The version of a block that can not be read otherwise; 0 if not even that."""
+    try:
+        found: Versioned = _decoder(Versioned).decode(block)
+        return found.version
+    except msgspec.DecodeError:
+        return 0
+
+
+def _refuse_newer(version: int, name: str, newest: int) -> None:
+    if version > newest:
+        raise StateError(
+            f"block {name} has version {version}, this code reads up to {newest}: "
+            "start the newer release of hypercare"
+        )
 
 
 def decode_block(

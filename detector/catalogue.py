@@ -129,7 +129,7 @@ class Place(Struct, array_like=True):
     last_ms: int = -1
 
 
-class Entry(Struct):
+class Entry(Struct, array_like=True):
     """One signature: units hit per release, places, and a sample to look at."""
 
     name: str
@@ -140,7 +140,7 @@ class Entry(Struct):
     places: dict[Key, Place] = field(default_factory=dict)
 
 
-class Novelty(Struct):
+class Novelty(Struct, array_like=True):
     """Where the other releases stood when a release came under watch.
 
     ``exposure`` by release and stratum, ``units`` by signature, release and stratum.
@@ -175,7 +175,7 @@ class CellReading(NamedTuple):
         return max(1.0, self.exposure - hit)
 
 
-class Catalogue(Struct):
+class Catalogue(Struct, array_like=True):
     """The signatures of a scope and the exposure they had."""
 
     numbers: dict[str, int] = field(default_factory=dict)

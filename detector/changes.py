@@ -43,7 +43,7 @@ KINDS: dict[type, str] = {
 }
 
 
-class Component(Struct):
+class Component(Struct, array_like=True):
     """A component candidate: what its telemetry says, and since when it is counted."""
 
     name: str
@@ -52,7 +52,7 @@ class Component(Struct):
     from_ms: int
 
 
-class Changes(Struct):
+class Changes(Struct, array_like=True):
     """Component candidates of a scope and what open windows counted for them.
 
     ``told_ms`` is when records of a kind first said what they run, by kind: their

@@ -45,7 +45,7 @@ class DurationStrip(Strip):
 Page = dict[Key, DurationStrip]
 
 
-class DurationLedger(Struct):
+class DurationLedger(Struct, array_like=True):
     """Exceedances of one scope in bins of ``bin_ms``, kept for ``kept_ms``."""
 
     kept_ms: int

@@ -85,7 +85,7 @@ class Histogram(Struct, array_like=True):
         return nearest if edge_id(_power(nearest, self.scale)) == edge_ms else None
 
 
-class Durations(Struct):
+class Durations(Struct, array_like=True):
     """Durations of one release in one stratum, layouts kept apart."""
 
     parts: list[Histogram] = field(default_factory=list)

@@ -31,7 +31,7 @@ from detector.releases import Stage
 from detector.rulebook import InForce, Rulebook
 from detector.rulefile import RuleFileError, RuleSet
 from detector.scope import Scope, ScopeKey, Watch
-from detector.steps import Journal, RowsWritten
+from detector.steps import Draft, Journal, RowsWritten
 from detector.verification import is_waiting, verify
 from detector.wire import ahead_of_time, dead_letter
 
@@ -85,6 +85,8 @@ class Partition:
         self.days_written: dict[ScopeKey, tuple[int, ...]] = {}
         self.rows_written: dict[ScopeKey, RowsWritten] = {}
         self.steps: Journal = {}
+        self.drafted: Draft | None = None
+        self.forms_written = False
         self.ids_held = 0
         self.caches: Caches = {}
         self.finders: dict[ScopeKey, Finder] = {}

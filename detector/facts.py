@@ -44,7 +44,7 @@ class Facts(NamedTuple):
     troubles: tuple[str, ...] = ()
 
 
-class Episode(Struct):
+class Episode(Struct, array_like=True):
     """The present harm of one release and the recommendation it led to.
 
     ``finding`` is the newest one that shows the harm, None where the evidence beside

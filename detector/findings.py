@@ -18,7 +18,7 @@ Control = Literal["concurrent", "regions", "history", "plan", "cohort"]
 Guarantee = Literal["proven", "empirical"]
 
 
-class Finding(Struct, frozen=True):
+class Finding(Struct, frozen=True, array_like=True):
     """Harm that one procedure sees in one segment of one release.
 
     Attributes

@@ -38,7 +38,7 @@ Point = tuple[float, float, float]
 """Threshold, log odds ratio and its sampling variance, of one window."""
 
 
-class Beside(Struct):
+class Beside(Struct, array_like=True):
     """A release beside its control: what their windows did so far.
 
     ``weight`` and ``square`` are summed steps between neighbouring windows,
@@ -85,7 +85,7 @@ class Beside(Struct):
         self.accompanied |= joint.candidate > 0 and now == Alone()
 
 
-class LatencyState(Struct):
+class LatencyState(Struct, array_like=True):
     """Recent durations of each release, thresholds by time, and pairs of arms."""
 
     recent: dict[Key, Durations] = field(default_factory=dict)

@@ -83,7 +83,7 @@ class Table(NamedTuple):
         return total
 
 
-class Ledger(Struct):
+class Ledger(Struct, array_like=True):
     """Bins of one scope; see the module."""
 
     fine_ms: int = 0

@@ -42,7 +42,7 @@ class AgeStrip(Strip):
     ROW = row_of(1 + LAGS)
 
 
-class Maturity(Struct):
+class Maturity(Struct, array_like=True):
     """State of a slow source; hangs in a scope, empty where nothing is slow.
 
     ``clock_ms`` is the newest arrival that was noted, ``ways`` by release what its

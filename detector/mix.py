@@ -33,7 +33,7 @@ Context = tuple[str, int, tuple[int, ...]]
 """What both arms have in common: component, main release (0: any), other changes."""
 
 
-class Mix(Struct):
+class Mix(Struct, array_like=True):
     """What else the units of a candidate and of its control run, as of late.
 
     ``joint`` are units that have others beside them in the same context, by level, the

@@ -48,7 +48,7 @@ class Stage(StrEnum):
     ENDED = "ended"
 
 
-class Release(Struct):
+class Release(Struct, array_like=True):
     """What is known about one release of a scope.
 
     ``ramp`` holds its planned weights and ``flips`` the parts of the fleet it took
@@ -91,7 +91,7 @@ class Release(Struct):
         return self.started_ms >= 0 and not self.inferred
 
 
-class Registry(Struct):
+class Registry(Struct, array_like=True):
     """The releases of one service in one environment, in order of first sight."""
 
     releases: dict[str, Release] = field(default_factory=dict)

@@ -1,15 +1,14 @@
 """The rows of all scopes in blocks: whole now and then, in between what changed them.
 
 A scope's rows are written whole (``rows/``) or as the windows since the last time
-(``steps/``). Which of the two is a function of the partition alone, so that the
-bookkeeping after a snapshot repeats the decision taken for it.
+(``steps/``). Which of the two is decided once a snapshot, by `next_rows`; the
+bookkeeping after it takes what was decided.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
-from enum import Enum
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.blocks import (
+    SCOPE_PREFIX,
     STEPS_PREFIX,
     VERSION,
     RowsBlock,
@@ -27,7 +27,6 @@ from detector.blocks import (
     encode,
     read_block,
     rows_name,
-    scope_of,
     steps_name,
 )
 from detector.evidence.rowimage import (
@@ -48,14 +47,6 @@ if TYPE_CHECKING:
 ROW = record_of(COLUMNS)
 
 
-class How(Enum):
-    """How the rows of a scope go into the next snapshot."""
-
-    WHOLE = "whole"
-    STEPS = "steps"
-    NOT = "not"
-
-
 def whole_rows(
     partition: Partition, keys: Iterable[ScopeKey]
 ) -> dict[str, bytes | None]:
@@ -71,23 +62,30 @@ def whole_rows(
     return found
 
 
-def changed_rows(
-    partition: Partition, keys: Collection[ScopeKey]
-) -> dict[str, bytes | None]:
-    """What to write of the rows of scopes that changed; None: the block is gone."""
-    how = {key: _how(partition, key) for key in keys}
-    anew = [key for key in keys if how[key] is How.WHOLE]
-    found: dict[str, bytes | None] = {}
-    for key in anew:
-        found |= dict.fromkeys(row_names(partition, key))
-    found |= whole_rows(partition, anew)
-    for key in keys:
-        if how[key] is How.STEPS:
-            kept = windows_of(partition.scopes[key], partition.steps[key])
-            block = StepsBlock(version=VERSION, windows=kept)
-            number = partition.rows_written[key].blocks
-            found[steps_name(key, number)] = encode(block)
-    return found
+def next_rows(partition: Partition, key: ScopeKey) -> RowsWritten:
+    """What the topic will hold of a scope's rows when the next snapshot is there."""
+    written = partition.rows_written.get(key)
+    rewritten = partition.rows.rewritten
+    # Rows that come, go or are reset are in there: without any, none has moved.
+    if written is None or rewritten:
+        positions = _positions(partition.scopes[key])
+        if written is None or written.positions != positions:
+            return RowsWritten(positions)
+        if not rewritten.isdisjoint(positions):
+            return RowsWritten(positions)
+    kept = partition.steps.get(key, ())
+    windows = written.windows + len(kept)
+    if windows > STEPS_MAX:
+        return RowsWritten(written.positions)
+    if not kept:
+        return written
+    return RowsWritten(written.positions, written.blocks + 1, windows)
+
+
+def steps_block(partition: Partition, key: ScopeKey) -> bytes:
+    """The windows of a scope since the last snapshot."""
+    kept = windows_of(partition.scopes[key], partition.steps[key])
+    return encode(StepsBlock(version=VERSION, windows=kept))
 
 
 def row_names(partition: Partition, key: ScopeKey) -> list[str]:
@@ -99,28 +97,12 @@ def row_names(partition: Partition, key: ScopeKey) -> list[str]:
     return [rows_name(key), *names] if written.positions else names
 
 
-def mark_rows(partition: Partition, *, whole: bool) -> None:
-    """Remember what the snapshot just taken holds."""
-    if whole:
-        for key, scope in partition.scopes.items():
-            # At different ages, or all of them would be due in the same snapshot.
-            age = crc32(block_name(key).encode()) % (STEPS_MAX + 1)
-            partition.rows_written[key] = RowsWritten(_positions(scope), 0, age)
-    for key in partition.dirty if not whole else ():
-        how = _how(partition, key)
-        if how is How.WHOLE:
-            positions = _positions(partition.scopes[key])
-            partition.rows_written[key] = RowsWritten(positions)
-        elif how is How.STEPS:
-            before = partition.rows_written[key]
-            partition.rows_written[key] = before._replace(
-                blocks=before.blocks + 1,
-                windows=before.windows + len(partition.steps[key]),
-            )
-    for key in partition.gone:
-        partition.rows_written.pop(key, None)
-    partition.steps.clear()
-    partition.rows.rewritten.clear()
+def mark_all_rows(partition: Partition) -> None:
+    """Remember that the snapshot just taken holds all rows whole."""
+    for key, scope in partition.scopes.items():
+        # At different ages, or all of them would be due in the same snapshot.
+        age = crc32(block_name(key).encode()) % (STEPS_MAX + 1)
+        partition.rows_written[key] = RowsWritten(_positions(scope), 0, age)
 
 
 def write_rows_anew(partition: Partition, key: ScopeKey) -> None:
@@ -140,7 +122,8 @@ def restore_rows(
         _image(block, len(own), blocks)
         for block, own in zip(found, series, strict=True)
     ]
-    image = np.concatenate(images) if images else np.empty(0, ROW)
+    image = np.frombuffer(b"".join(images), ROW)
+    images.clear()
     rows = partition.rows.insert(columns_of(image)).tolist()
     for one, row in zip((s for own in series for s in own), rows, strict=True):
         one.row = row
@@ -148,12 +131,13 @@ def restore_rows(
     taken = []
     for block in found:
         key = block.scope.key
-        read = [_steps(blocks, key, n) for n in sorted(steps.get(key, ()))]
+        numbers = sorted(steps.get(block_name(key).removeprefix(SCOPE_PREFIX), ()))
+        read = [_steps(blocks, key, n) for n in numbers]
         windows = [window for one in read for window in one]
         taken.append((block.scope, windows))
         if block.version > 1:  # else there is no block of rows to build upon
             partition.rows_written[key] = RowsWritten(
-                _positions(block.scope), max(steps.get(key, [-1])) + 1, len(windows)
+                _positions(block.scope), max(numbers, default=-1) + 1, len(windows)
             )
     take_again(taken, partition.rows)
     partition.rows.rewritten.clear()
@@ -174,18 +158,6 @@ def check_layout(layout: Layout, version: int) -> None:
         raise StateError(f"columns {names} are unknown, missing or of another form")
 
 
-def _how(partition: Partition, key: ScopeKey) -> How:
-    written, kept = partition.rows_written.get(key), partition.steps.get(key, ())
-    positions = _positions(partition.scopes[key])
-    if written is None or written.positions != positions:
-        return How.WHOLE
-    if not partition.rows.rewritten.isdisjoint(positions):
-        return How.WHOLE
-    if written.windows + len(kept) > STEPS_MAX:
-        return How.WHOLE
-    return How.STEPS if kept else How.NOT
-
-
 def _positions(scope: Scope) -> tuple[int, ...]:
     return tuple([row for watch in scope.watches.values() for row in watch.rows()])
 
@@ -199,13 +171,13 @@ def _series(scope: Scope) -> list[Series]:
     ]
 
 
-def _image(block: ScopeBlock, count: int, blocks: Mapping[str, bytes]) -> NDArray[Any]:
-    """The rows of one scope, as records."""
+def _image(block: ScopeBlock, count: int, blocks: Mapping[str, bytes]) -> bytes:
+    """The rows of one scope, one record after the other."""
     key = block.scope.key
     if block.version == 1:
-        return _image_of_columns(block_name(key), block.rows, count)
+        return _image_of_columns(block_name(key), block.rows, count).tobytes()
     if not count:
-        return np.empty(0, ROW)
+        return b""
     name = rows_name(key)
     data = read_block(blocks, name, RowsBlock).image
     if len(data) != count * ROW.itemsize:
@@ -213,7 +185,7 @@ def _image(block: ScopeBlock, count: int, blocks: Mapping[str, bytes]) -> NDArra
             f"block {name} holds {len(data)} bytes, {count} rows of {ROW.itemsize} "
             "are expected: rebuild the state"
         )
-    return np.frombuffer(data, ROW)
+    return data
 
 
 def _image_of_columns(name: str, rows: Mapping[str, bytes], count: int) -> NDArray[Any]:
@@ -231,11 +203,13 @@ def _image_of_columns(name: str, rows: Mapping[str, bytes], count: int) -> NDArr
     return image
 
 
-def _steps_by_scope(blocks: Iterable[str]) -> dict[ScopeKey, list[int]]:
-    found: dict[ScopeKey, list[int]] = defaultdict(list)
+def _steps_by_scope(blocks: Iterable[str]) -> dict[str, list[int]]:
+    """Numbers of the blocks of steps, by what their names have in common."""
+    found: dict[str, list[int]] = defaultdict(list)
     for name in blocks:
         if name.startswith(STEPS_PREFIX):
-            found[scope_of(name)].append(int(name.rpartition("/")[2]))
+            tail, _, number = name.removeprefix(STEPS_PREFIX).rpartition("/")
+            found[tail].append(int(number))
     return found
 
 

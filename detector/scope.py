@@ -44,7 +44,7 @@ class Told(NamedTuple):
     arrival_ms: int
 
 
-class Published(Struct, frozen=True):
+class Published(Struct, frozen=True, array_like=True):
     """What was last said about a release; a new record goes out when it changes."""
 
     verdict: Verdict
@@ -52,7 +52,7 @@ class Published(Struct, frozen=True):
     action: Action
 
 
-class Track(Struct):
+class Track(Struct, array_like=True):
     """One signal of one release beside its concurrent control.
 
     ``share`` is the part of the release's evidence that the signal may carry, fixed
@@ -74,7 +74,7 @@ class Track(Struct):
     hits: Hits = field(default_factory=Hits)
 
 
-class Watch(Struct):
+class Watch(Struct, array_like=True):
     """One release under judgement: its signals, findings and decision state.
 
     ``control_lost_ms`` is since when no concurrent control is left, -1 while there
@@ -119,7 +119,7 @@ class Watch(Struct):
         return [s.row for track in self.tracks.values() for s in track.series.series]
 
 
-class Scope(Struct):
+class Scope(Struct, array_like=True):
     """State of one service in one environment."""
 
     service: str

@@ -38,7 +38,7 @@ WHOLE: Segment = ()
 Allocate = Callable[[], int]
 
 
-class Strata(Struct):
+class Strata(Struct, array_like=True):
     """The strata of a scope: tuples of attribute values, numbered as they come."""
 
     attrs: tuple[str, ...] = ()
@@ -191,7 +191,7 @@ def _value_of(attrs: dict[str, str], name: str, release: str) -> str:
     return MISSING if value == release or release.endswith(f"@{value}") else value
 
 
-class Series(Struct):
+class Series(Struct, array_like=True):
     """One tested segment: its row in the evidence arrays and its weight."""
 
     segment: Segment
@@ -199,7 +199,7 @@ class Series(Struct):
     weight: float
 
 
-class SeriesSet(Struct):
+class SeriesSet(Struct, array_like=True):
     """The series of one candidate and which of them each stratum feeds."""
 
     series: list[Series] = field(default_factory=list)

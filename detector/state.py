@@ -14,6 +14,8 @@ from msgspec.structs import replace
 
 from detector.blocks import (
     DAY_PREFIX,
+    FORMS_BLOCK,
+    NAMED_VERSION,
     PARTITION_BLOCK,
     ROWS_PREFIX,
     SCOPE_PREFIX,
@@ -26,26 +28,32 @@ from detector.blocks import (
     StateError,
     StepsBlock,
     block_name,
+    check_forms,
     day_name,
     encode,
+    forms_block,
     read_block,
+    read_scope,
     scope_of,
+    steps_name,
 )
 from detector.engine import Partition
 from detector.evidence.rowimage import layout_of
 from detector.evidence.rows import COLUMNS
 from detector.ledger import DAY_MS, Key
 from detector.rowstate import (
-    changed_rows,
     check_layout,
-    mark_rows,
+    mark_all_rows,
+    next_rows,
     restore_rows,
     row_names,
+    steps_block,
     whole_rows,
     write_rows_anew,
 )
 from detector.rulefile import RuleSet
-from detector.scope import Scope
+from detector.scope import Scope, ScopeKey
+from detector.steps import Draft
 from detector.strip import Strip
 
 DAY_BLOCK_MIN_BYTES = 65_536
@@ -54,10 +62,14 @@ DAY_BLOCK_MIN_BYTES = 65_536
 
 def all_blocks(partition: Partition) -> dict[str, bytes]:
     """The whole state."""
-    blocks = {PARTITION_BLOCK: _partition_block(partition)}
+    blocks = {
+        PARTITION_BLOCK: _partition_block(partition),
+        FORMS_BLOCK: forms_block(),
+    }
     for key, scope in partition.scopes.items():
-        blocks[block_name(key)] = _scope_block(scope)
-        for day in _days_apart(scope):
+        days = _days_apart(scope)
+        blocks[block_name(key)] = _scope_block(scope, days)
+        for day in days:
             blocks[day_name(key, day)] = _day_block(scope, day)
     rows = whole_rows(partition, partition.scopes)
     blocks |= {name: block for name, block in rows.items() if block is not None}
@@ -75,32 +87,51 @@ def dirty_blocks(
     for name in sorted(also):
         _write_anew(partition, name)
     blocks: dict[str, bytes | None] = {PARTITION_BLOCK: _partition_block(partition)}
-    dirty = sorted(partition.dirty)
-    for key in dirty:
-        scope, written = partition.scopes[key], partition.days_written.get(key, ())
-        blocks[block_name(key)] = _scope_block(scope)
-        days = _days_apart(scope)
-        for day in sorted({*days, *written}):
-            if day not in days:
-                blocks[day_name(key, day)] = None
-            elif day not in written:
-                blocks[day_name(key, day)] = _day_block(scope, day)
-    blocks |= changed_rows(partition, dirty)
+    if FORMS_BLOCK in also or not partition.forms_written:
+        blocks[FORMS_BLOCK] = forms_block()
+    draft = Draft(partition.next_offset, {}, {})
+    anew: list[ScopeKey] = []
+    # One scope after the other, as its objects are in the cache only once.
+    for key in sorted(partition.dirty):
+        scope = partition.scopes[key]
+        days = draft.days[key] = _days_apart(scope)
+        blocks[block_name(key)] = _scope_block(scope, days)
+        if days != (written := partition.days_written.get(key, ())):
+            blocks |= _changed_days(scope, days, written)
+        before = partition.rows_written.get(key)
+        rows = draft.rows[key] = next_rows(partition, key)
+        if rows.blocks == 0 and rows is not before:
+            anew.append(key)
+        elif rows is not before:
+            blocks[steps_name(key, rows.blocks - 1)] = steps_block(partition, key)
+    for key in anew:
+        blocks |= dict.fromkeys(row_names(partition, key))
+    blocks |= whole_rows(partition, anew)
     for key in sorted(partition.gone):
         blocks[block_name(key)] = None
         blocks |= dict.fromkeys(row_names(partition, key))
         for day in partition.days_written.get(key, ()):
             blocks[day_name(key, day)] = None
+    partition.drafted = draft
     return blocks
 
 
 def mark_clean(partition: Partition, *, whole: bool = False) -> None:
     """Forget what was dirty: a snapshot has it, a ``whole`` one or one of changes."""
-    mark_rows(partition, whole=whole)
+    draft, partition.drafted = partition.drafted, None
+    if whole:
+        mark_all_rows(partition)
+        draft = Draft(0, {}, {k: _days_apart(s) for k, s in partition.scopes.items()})
+    elif draft is None or draft.next_offset != partition.next_offset:
+        draft = _draft(partition)
+    partition.rows_written |= draft.rows
+    partition.days_written |= draft.days
     for key in partition.gone:
+        partition.rows_written.pop(key, None)
         partition.days_written.pop(key, None)
-    for key in partition.scopes if whole else partition.dirty:
-        partition.days_written[key] = _days_apart(partition.scopes[key])
+    partition.forms_written = True
+    partition.steps.clear()
+    partition.rows.rewritten.clear()
     partition.dirty.clear()
     partition.gone.clear()
 
@@ -125,18 +156,41 @@ def restore(
             f"at {next_offset}: rebuild the state from the log"
         )
     check_layout(head.row, head.version)
+    has_forms = head.version > NAMED_VERSION
+    if has_forms:
+        check_forms(blocks)
     partition = Partition(number, RuleSet.from_canonical_json(head.rules), topic)
     for service, rules in head.rules_of_service.items():
         partition.rulebook.put(RuleSet.from_canonical_json(rules), service)
     partition.next_offset = head.next_offset
+    partition.forms_written = has_forms
     partition.arrival_ms = head.arrival_ms
     partition.counts.update(head.counts)
     names = [name for name in sorted(blocks) if name.startswith(SCOPE_PREFIX)]
-    found = [read_block(blocks, name, ScopeBlock) for name in names]
+    found = [read_scope(blocks, name) for name in names]
     restore_rows(partition, found, blocks)
     for block in found:
         _restore_scope(partition, block, blocks)
     return partition
+
+
+def _draft(partition: Partition) -> Draft:
+    """What a snapshot of the partition as it is would leave in the topic."""
+    dirty = partition.dirty
+    rows = {key: next_rows(partition, key) for key in dirty}
+    days = {key: _days_apart(partition.scopes[key]) for key in dirty}
+    return Draft(partition.next_offset, rows, days)
+
+
+def _changed_days(
+    scope: Scope, days: tuple[int, ...], written: tuple[int, ...]
+) -> dict[str, bytes | None]:
+    """Blocks of days that are over since the last snapshot, or are no more."""
+    return {
+        day_name(scope.key, day): _day_block(scope, day) if day in days else None
+        for day in sorted({*days, *written})
+        if day not in days or day not in written
+    }
 
 
 def _partition_block(partition: Partition) -> bytes:
@@ -159,7 +213,7 @@ def _partition_block(partition: Partition) -> bytes:
 
 def _write_anew(partition: Partition, name: str) -> None:
     """Take a block for changed, if there is still such a one."""
-    if name == PARTITION_BLOCK or "/" not in name:
+    if "/" not in name:
         return
     key = scope_of(name)
     if key not in partition.scopes:
@@ -173,8 +227,7 @@ def _write_anew(partition: Partition, name: str) -> None:
         partition.days_written[key] = kept
 
 
-def _scope_block(scope: Scope) -> bytes:
-    days = _days_apart(scope)
+def _scope_block(scope: Scope, days: tuple[int, ...]) -> bytes:
     return encode(
         ScopeBlock(
             version=VERSION,
@@ -198,6 +251,8 @@ def _day_block(scope: Scope, day: int) -> bytes:
 def _days_apart(scope: Scope) -> tuple[int, ...]:
     """Large days of a scope that no window can change any more."""
     counts, durations = scope.ledger, scope.latency.coarse
+    if len(counts.pages) <= 1 and not durations.pages:
+        return ()  # the day that lasts
     today = counts.newest_ms // DAY_MS
     last = (durations.newest_ms - 1) // DAY_MS
     over = {day for day in counts.pages if day < today}
@@ -239,9 +294,10 @@ def _restore_scope(
         if found.durations:
             scope.latency.coarse.pages[day] = found.durations
     # In the order in which they were made, as blocks are compared byte by byte.
-    counts, durations = scope.ledger, scope.latency.coarse
-    counts.pages = dict(sorted(counts.pages.items()))
-    durations.pages = dict(sorted(durations.pages.items()))
+    if block.days:
+        counts, durations = scope.ledger, scope.latency.coarse
+        counts.pages = dict(sorted(counts.pages.items()))
+        durations.pages = dict(sorted(durations.pages.items()))
     partition.adopt(scope)
     partition.days_written[scope.key] = tuple(block.days)
 

@@ -23,8 +23,8 @@ STEPS_MAX = 8
 """Windows after which rows are written whole. More: smaller snapshots, and more to
 do again at a restore."""
 
-BATCH = 2048
-"""Tracks whose steps are taken in one call: a bound on the memory this needs."""
+SCOPES_TOGETHER = 512
+"""Scopes whose steps are taken in one call: a bound on the memory this needs."""
 
 Journal = dict[ScopeKey, list[list[Prepared]]]
 """Windows by scope, at most one more than are ever written."""
@@ -56,6 +56,17 @@ class RowsWritten(NamedTuple):
     windows: int = 0
 
 
+class Draft(NamedTuple):
+    """What the snapshot topic will hold once what was encoded last is there.
+
+    Only scopes that changed are in it; ``next_offset`` says of when it is.
+    """
+
+    next_offset: int
+    rows: dict[ScopeKey, RowsWritten]
+    days: dict[ScopeKey, tuple[int, ...]]
+
+
 def note(journal: Journal, key: ScopeKey, prepared: Sequence[Prepared]) -> None:
     """Keep what a closed window feeds the rows of a scope.
 
@@ -77,9 +88,9 @@ def windows_of(scope: Scope, kept: Sequence[Sequence[Prepared]]) -> list[Window]
     }
     return [
         [
-            Step(*names[id(p.track)], p.start_ms, p.end_ms, p.silent, p.comparisons)
+            Step(*name, p.start_ms, p.end_ms, p.silent, p.comparisons)
             for p in window
-            if id(p.track) in names
+            if (name := names.get(id(p.track))) is not None
         ]
         for window in kept
     ]
@@ -89,16 +100,15 @@ def take_again(
     taken: Sequence[tuple[Scope, list[Window]]], rows: RateRatioRows
 ) -> None:
     """Do to the rows what the windows did, each scope's oldest window first."""
-    longest = max((len(windows) for _, windows in taken), default=0)
-    for place in range(longest):
-        batch: list[Prepared] = []
-        for scope, windows in taken:
-            if place < len(windows):
-                batch += _prepared(scope, windows[place])
-            if len(batch) >= BATCH:
-                add_evidence(rows, batch)
-                batch = []
-        add_evidence(rows, batch)
+    for low in range(0, len(taken), SCOPES_TOGETHER):
+        group = taken[low : low + SCOPES_TOGETHER]
+        longest = max(len(windows) for _, windows in group)
+        for place in range(longest):
+            batch: list[Prepared] = []
+            for scope, windows in group:
+                if place < len(windows):
+                    batch += _prepared(scope, windows[place])
+            add_evidence(rows, batch)
 
 
 def _prepared(scope: Scope, window: Window) -> Iterator[Prepared]:

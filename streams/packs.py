@@ -35,7 +35,7 @@ WASTE_MAX = 1.0
 SPARED_BYTES = 1024 * 1024
 """Waste that is not worth the trouble, before compression."""
 
-LASTING = ("rows/", "steps/", "ledger/")
+LASTING = ("rows/", "steps/", "ledger/", "forms")
 """What stays valid over many snapshots is not packed with what the next replaces."""
 
 _LEVEL = 1
@@ -193,12 +193,15 @@ def _read(name: str, blob: bytes) -> dict[str, Any]:
 
 def _cut(shards: Mapping[str, bytes | None]) -> Iterator[dict[str, bytes | None]]:
     """Parts of about `RAW_BYTES`; likes beside likes, they compress best."""
-    for lasting in (False, True):
+    names = sorted(shards)
+    lasting = [name for name in names if name.startswith(LASTING)]
+    others = [name for name in names if not name.startswith(LASTING)]
+    for chosen in (others, lasting):
         part: dict[str, bytes | None] = {}
         size = 0
-        for name in sorted(n for n in shards if n.startswith(LASTING) is lasting):
-            part[name] = shards[name]
-            size += len(name) + len(shards[name] or b"")
+        for name in chosen:
+            blob = part[name] = shards[name]
+            size += len(name) + len(blob or b"")
             if size >= RAW_BYTES:
                 yield part
                 part, size = {}, 0

@@ -32,7 +32,7 @@ class Step(Struct, array_like=True):
     variance: float
 
 
-class PlanPast(Struct):
+class PlanPast(Struct, array_like=True):
     """Finished steps of a service, newest last, and the one that is running."""
 
     steps: list[Step] = field(default_factory=list)

@@ -108,7 +108,7 @@ class Block(Struct, array_like=True):
     sums: Sums
 
 
-class Trail(Struct):
+class Trail(Struct, array_like=True):
     """Window sums of one series, newest last: recent ones single, older ones merged.
 
     Blocks double in size with age, so that the state grows with the logarithm of

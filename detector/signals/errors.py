@@ -58,7 +58,7 @@ class Comparison(NamedTuple):
         return self.way in CLUSTERED_WAYS
 
 
-class Hits(Struct):
+class Hits(Struct, array_like=True):
     """Users hit and error records of the control, as kept, so far."""
 
     users: float = 0.0

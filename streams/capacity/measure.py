@@ -63,7 +63,7 @@ class Fleet(NamedTuple):
     def state_bytes(self) -> float:
         """Bytes of the scopes in a snapshot."""
         blocks = state.all_blocks(self.partition)
-        return sum(len(b) for n, b in blocks.items() if n != state.PARTITION_BLOCK)
+        return sum(len(b) for n, b in blocks.items() if "/" in n)
 
 
 def measure(known: Slopes, say: Say) -> Slopes:

@@ -10,6 +10,7 @@ import msgspec
 from kafka import KafkaConsumer, TopicPartition
 
 from detector import state
+from detector.blocks import FormsBlock
 from detector.engine import Partition
 from detector.records import LogRecord
 from detector.rulefile import load_rules
@@ -102,9 +103,12 @@ def image(partition: Partition) -> dict[str, Any]:
 
 
 def _type_of(name: str) -> Any:
-    if name == state.PARTITION_BLOCK:
-        return state.PartitionBlock
-    kinds = {"scope": state.ScopeBlock, "rows": state.RowsBlock}
+    kinds = {
+        "partition": state.PartitionBlock,
+        "forms": FormsBlock,
+        "scope": state.ScopeBlock,
+        "rows": state.RowsBlock,
+    }
     return kinds.get(name.partition("/")[0], state.DayBlock)
 
 

@@ -214,7 +214,7 @@ def test_backlog_of_an_outage_is_not_late(
         assert_one_recommendation(made)
         until(lambda: _is_written_down(made), what="everything is read", limit_s=120)
         late = sum(
-            msgspec.msgpack.decode(shard)["scope"]["late"]
+            msgspec.msgpack.decode(shard, type=state.ScopeBlock).scope.late
             for _, shards in made.manifests().values()
             for name, shard in shards.items()
             if name.startswith("scope/")

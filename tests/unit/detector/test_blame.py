@@ -269,6 +269,7 @@ def test_batches_and_restores_change_nothing() -> None:
         partition = restored(partition)
     assert [(o.topic, o.value) for o in found] == whole
     assert state.all_blocks(partition).keys() == {
+        "forms",
         "partition",
         "rows/shop/production",
         "scope/shop/production",

@@ -329,6 +329,20 @@ def test_snapshot_returns_every_byte() -> None:
     assert state(series, rows) == state(restored, back)
 
 
+def test_many_rows_take_the_lowest_places() -> None:
+    """Thousands at once get the places, and leave the rest, as one by one."""
+    together, single = RateRatioRows(), RateRatioRows()
+    rng = np.random.default_rng(7)
+    freed = rng.choice(4_000, 3_000, replace=False)
+    for series in (together, single):
+        series.allocate(4_000)
+        series.free(freed)
+    one_by_one = [int(single.allocate(1)[0]) for _ in range(2_000)]
+    assert together.allocate(2_000).tolist() == one_by_one
+    rest = [int(series.allocate(1)[0]) for series in (together, single)]
+    assert rest == [sorted(freed.tolist())[2_000]] * 2
+
+
 def test_freed_rows_start_afresh() -> None:
     """A position handed out again knows nothing of its former row."""
     series = RateRatioRows(2)

@@ -7,6 +7,7 @@ import pytest
 
 from detector import engine, state
 from detector.engine import Partition
+from detector.rowstate import row_names
 from detector.scope import ScopeKey
 from detector.steps import STEPS_MAX
 from tests.unit.detector.samples import sketch
@@ -95,6 +96,49 @@ def test_dirty_blocks_add_up() -> None:
         assert state.all_blocks(again) == state.all_blocks(restored(partition))
         kinds |= {name.partition("/")[0] for name in shards}
     assert {"partition", "scope", "rows", "steps"} <= kinds
+
+
+def test_bookkeeping_names_what_is_held() -> None:
+    """After each snapshot the rows and steps said to be held are those in the topic."""
+    partition, shards = Partition(0, QUICK), dict[str, bytes]()
+    log = mixed().windows(range(15, 40), {"1": (800, 8), "2": (200, 20)})
+    log.add(at(40), deploy(40, phase="rolled_back"))
+    for number, record in enumerate(log.records):
+        partition.apply([record])
+        also = sorted(shards)[number % 7 :: 11] if number % 3 == 0 else []
+        changes(partition, shards, *also)
+        held = {name for key in partition.scopes for name in row_names(partition, key)}
+        assert held == {n for n in shards if n.startswith(("rows/", "steps/"))}
+        again = state.restore(0, shards, partition.next_offset)
+        assert state.all_blocks(again) == state.all_blocks(restored(partition))
+
+
+def test_draft_says_what_would_be_decided() -> None:
+    """What is kept while encoding equals what is decided without having encoded."""
+    drafted, plain = Partition(0, QUICK), Partition(0, QUICK)
+    for record in steady(24).records:
+        for partition in (drafted, plain):
+            partition.apply([record])
+        state.dirty_blocks(drafted)
+        state.mark_clean(drafted)
+        state.mark_clean(plain)
+        assert drafted.rows_written == plain.rows_written
+        assert drafted.days_written == plain.days_written
+
+
+def test_stale_draft_is_not_used() -> None:
+    """Records applied after the encoding do not count as decided upon."""
+    partition, twin = Partition(0, QUICK), Partition(0, QUICK)
+    log = steady(24).records
+    for each in (partition, twin):
+        feed(each, log[:6])
+        state.mark_clean(each)
+        feed(each, log[6:8])
+    state.dirty_blocks(partition)
+    for each in (partition, twin):
+        feed(each, log[8:])
+        state.mark_clean(each)
+    assert partition.rows_written == twin.rows_written
 
 
 def steady(windows: int) -> Log:
@@ -282,7 +326,7 @@ def test_small_days_stay_inside() -> None:
     """A day of few counts is no block of its own: a manifest names every block."""
     partition = Partition(0, QUICK)
     feed(partition, days())
-    assert len(state.all_blocks(partition)) == 2
+    assert len(state.all_blocks(partition)) == 3
 
 
 def test_missing_day_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
