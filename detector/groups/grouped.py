@@ -66,9 +66,9 @@ def count_rows(table: Rows, rows: IntArray) -> Tallies:
     """Count rows, ascending, all of which have places."""
     grid_ms = table.grid_ms(rows)
     repeats = find_repeats(table, rows, grid_ms)
-    late = table.late[rows]
+    late = table.late[rows] & ~repeats.known  # a copy is a copy, however late
     taken = ~(late | repeats.known)
-    _note_lines(table, rows, repeats.known)
+    _note_lines(table, rows, late, repeats.known)
     _note_late(table, rows[late])
     for row in rows[repeats.known].tolist():
         table.place(row).scope.duplicates += 1
@@ -84,16 +84,16 @@ def count_rows(table: Rows, rows: IntArray) -> Tallies:
     )
 
 
-def _note_lines(table: Rows, rows: IntArray, known: BoolArray) -> None:
+def _note_lines(table: Rows, rows: IntArray, late: BoolArray, known: BoolArray) -> None:
     """Note what became of usage lines, each release's in their order."""
     shapes = table.columns.shape[rows]
     usage = table.usage[shapes]
-    rows, known, shapes = rows[usage], known[usage], shapes[usage]
+    rows, late, known, shapes = rows[usage], late[usage], known[usage], shapes[usage]
     if not len(rows):
         return
     arrival = table.columns.arrival[rows]
     off = np.abs(arrival - table.columns.ts[rows]) > OFF_MS
-    fate = LATE * table.late[rows] + KNOWN * known + OFF * off
+    fate = LATE * late + KNOWN * known + OFF * off
     numbers: dict[int, int] = {}
     of_shape = [
         numbers.setdefault(id(p.health) if p else 0, len(numbers)) for p in table.places

@@ -274,6 +274,14 @@ def test_full_memories_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         assert applied(records, QUICK, 300, in_groups=True) == alone
 
 
+def test_late_copies_are_copies(eager: Callable[[int], None]) -> None:
+    """A copy whose window is closed for its time, yet open as it was widened."""
+    eager(16)
+    records = Traffic(3777, 300).records
+    alone = applied(records, QUICK, 1_000_000, in_groups=False)
+    assert applied(records, QUICK, 1_000_000, in_groups=True) == alone
+
+
 def test_made_up_names_are_the_same() -> None:
     """Names that come and go between real events fold into the same bytes."""
     rng = random.Random(16)
