@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from detector import engine, state
 from detector.engine import Partition
-from detector.groups import batching, runs
+from detector.groups import batching, lines, moments, runs
 from detector.records import LogRecord, Output
 from detector.rulefile import RuleSet
 from tests.unit.detector.traffic import QUICK, START_MS, Event, rules
@@ -193,8 +193,8 @@ def eager_groups(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     def set_to(rows: int) -> None:
         monkeypatch.setattr(batching, "RUN_EVENTS_MIN", 2)
-        monkeypatch.setattr(batching, "TURNS_FREE", 1_000_000)
-        monkeypatch.setattr(batching, "LOOK_ROWS", rows)
+        monkeypatch.setattr(lines, "TURNS_FREE", 1_000_000)
+        monkeypatch.setattr(moments, "LOOK_ROWS", rows)
 
     return set_to
 
