@@ -55,7 +55,9 @@ def close_due(partition: Partition, moments: Sequence[Due]) -> None:
         scope.closed_until_ms = max(scope.closed_until_ms, limits[scope.key])
         scope.seen_bad.forget_before(scope.closed_until_ms // HOUR_MS)
         partition.dirty.add(scope.key)
-        partition.finders.pop(scope.key, None)
+        finder = partition.finders.get(scope.key)
+        if finder is not None and not finder.sums_alone:
+            del partition.finders[scope.key]  # what stood in the way may be gone
         if id(scope) not in seen:
             unseen.append((due, scope.closed_until_ms))
     partition.conclude_all(unseen)

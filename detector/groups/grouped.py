@@ -16,7 +16,7 @@ from detector.durations import singles
 from detector.events import Usage
 from detector.evidence.types import BoolArray, IntArray
 from detector.funnel import Steps
-from detector.groups.arrange import buckets, numbered, sorted_by
+from detector.groups.arrange import buckets, numbered, sizes, sorted_by
 from detector.groups.ones import plus_ones
 from detector.groups.places import Place
 from detector.groups.repeats import Repeats, find_repeats
@@ -102,7 +102,7 @@ def _note_lines(table: Rows, rows: IntArray, late: BoolArray, known: BoolArray) 
     if len(numbers) > 1:
         order, _ = sorted_by(health, len(numbers))
         rows, arrival, fate, health = (a[order] for a in (rows, arrival, fate, health))
-    begins = [0, *(np.flatnonzero(np.diff(health)) + 1).tolist(), len(rows)]
+    begins = [0, *(np.flatnonzero(health[1:] != health[:-1]) + 1).tolist(), len(rows)]
     arrivals_ms, fates = arrival.tolist(), fate.astype(np.uint8).tobytes()
     for begin, end in pairwise(begins):
         place = table.place(int(rows[begin]))
@@ -178,7 +178,7 @@ def _groups(
     for row, window_ms, count, latest_ms, watermark_ms in zip(
         rows[first[order]].tolist(),
         grid_ms[first[order]].tolist(),
-        np.diff(begins, append=len(rows))[order].tolist(),
+        sizes(begins, len(rows))[order].tolist(),
         np.maximum.reduceat(end[by_code], begins)[order].tolist(),
         np.maximum.reduceat(marks[by_code], begins)[order].tolist(),
         strict=True,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from detector.evidence.types import IntArray
-from detector.groups.arrange import numbered, sorted_by
+from detector.groups.arrange import numbered, sizes, sorted_by
 from detector.groups.rowtable import Rows
 from detector.scope import Scope
 
@@ -83,7 +83,7 @@ def _note_all(
         bins, bin_of = numbered(times_ms // bins_ms[table.scope[shapes]])
         codes, code_of = numbered(shapes * len(bins) + bin_of)
         by_code, begins = sorted_by(code_of, len(codes))
-        counts = np.diff(begins, append=len(rows)).tolist()
+        counts = sizes(begins, len(rows)).tolist()
         firsts |= zip(rows[by_code[begins]].tolist(), counts, strict=True)
     for row in sorted(firsts):
         if firsts[row]:
