@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -261,6 +262,43 @@ def test_most_events_are_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     applied(records, QUICK, 100, in_groups=True)
     assert sum(grouped) > 0.95 * len(events)
+
+
+def test_thin_services_share_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty services are counted, and close their windows, by a few calls for all."""
+    calls: Counter[str] = Counter()
+
+    def counted(module: Any, name: str) -> None:
+        call = getattr(module, name)
+
+        def noted(*args: Any) -> Any:
+            calls[name] += 1
+            return call(*args)
+
+        monkeypatch.setattr(module, name, noted)
+
+    counted(batching, "count_rows")
+    counted(batching, "close_due")
+    records = []
+    for window in range(6):
+        for service in range(20):
+            begin_ms = START_MS + 10_000 * window
+            events = [
+                {
+                    "kind": "usage",
+                    "ts": begin_ms + 200 * index,
+                    "service": f"service-{service}",
+                    "release": RELEASES[index % 2],
+                }
+                for index in range(50)
+            ]
+            stamp_ms, value = begin_ms + 10_000, msgspec.json.encode(events)
+            records.append(LogRecord(len(records), stamp_ms, None, value))
+    found = applied(records, QUICK, 20, in_groups=True)
+    assert found[1]["windows_closed"] >= 60
+    assert calls["count_rows"] <= 24
+    assert calls["close_due"] <= 24
+    assert found == applied(records, QUICK, 1_000_000, in_groups=False)
 
 
 def test_full_memories_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
