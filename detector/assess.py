@@ -307,25 +307,27 @@ def _open_series(
 ) -> None:
     """Enumerate the series at first sight; later strata may add late ones."""
 
+    persistence_ms = inforce.rule.persistence_ms
+
     def allocate() -> int:
-        persistence_ms = inforce.rule.persistence_ms
         return int(rows.allocate(1, persistence_ms=persistence_ms)[0])
 
     if not track.series.series:
         segments = initial_segments(scope.strata)
         weights = initial_weights(segments)
+        fresh = rows.allocate(len(segments), persistence_ms=persistence_ms).tolist()
         track.series.series = [
-            Series(segment, allocate(), weight)
-            for segment, weight in zip(segments, weights, strict=True)
+            Series(segment, row, weight)
+            for segment, row, weight in zip(segments, fresh, weights, strict=True)
         ]
         track.series.known_strata = scope.strata.next_number
-    fresh = [c.stratum for c in found if c.stratum not in track.series.of_stratum]
-    if not fresh:
+    unfed = [c.stratum for c in found if c.stratum not in track.series.of_stratum]
+    if not unfed:
         return
     keys = scope.strata.key_of()
     tested = track.series.segments()
     varied = scope.strata.varied()
-    for stratum in dict.fromkeys(fresh):
+    for stratum in dict.fromkeys(unfed):
         segments = segments_of(scope.strata.attrs, keys.get(stratum, ()))
         if stratum < track.series.known_strata:
             segments = [s for s in segments if s in tested]

@@ -2,61 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from detector.assess import add_evidence, prepare
 from detector.intake import HOUR_MS
 from detector.looking import look_around
 from detector.records import Outputs
-from detector.scope import Scope, ScopeKey
+from detector.scope import Scope
 from detector.steps import note
 
 if TYPE_CHECKING:
     from detector.engine import Partition
 
 
-def close_due(
-    partition: Partition, touched: Iterable[ScopeKey], offset: int, outputs: Outputs
-) -> None:
-    """Close every due window of the touched scopes, a round at a time.
+class Due(NamedTuple):
+    """A scope at the end of a record that may have made windows of it due.
+
+    ``offset`` and ``arrival_ms`` are the record's, ``outputs`` takes what it makes
+    the scope say.
+    """
+
+    scope: Scope
+    offset: int
+    arrival_ms: int
+    outputs: Outputs
+
+
+def close_due(partition: Partition, moments: Sequence[Due]) -> None:
+    """Close every due window of some scopes, a round at a time.
 
     A round takes the oldest due window of each scope, so that one kernel call
-    serves all of them; a scope's own windows still close in order.
+    serves all of them; a scope's own windows still close in order. Each scope comes
+    at most once; those of a record in the order in which it touched them.
     """
-    due = [partition.scopes[key] for key in touched if key in partition.scopes]
-    moved = {s.key: partition.limit_ms(s) for s in due}
-    due = [s for s in due if moved[s.key] > s.closed_until_ms]
-    looked: set[ScopeKey] = set()
-    pending = due
+    limits = {due.scope.key: partition.limit_ms(due.scope) for due in moments}
+    moments = [d for d in moments if limits[d.scope.key] > d.scope.closed_until_ms]
+    seen: set[int] = set()
+    pending = moments
     while pending:
-        pending = _close_round(partition, pending, moved, looked, offset, outputs)
-    unseen: list[tuple[Scope, int]] = []
-    for scope in due:
-        scope.closed_until_ms = max(scope.closed_until_ms, moved[scope.key])
+        closed = [
+            (due, end_ms)
+            for due in pending
+            if (end_ms := _oldest(due.scope, limits[due.scope.key])) is not None
+        ]
+        _close_round(partition, closed)
+        pending = [due for due, _ in closed]
+        seen.update(id(due.scope) for due in pending)
+    unseen: list[tuple[Due, int]] = []
+    for due in moments:
+        scope = due.scope
+        scope.closed_until_ms = max(scope.closed_until_ms, limits[scope.key])
         scope.seen_bad.forget_before(scope.closed_until_ms // HOUR_MS)
         partition.dirty.add(scope.key)
-        partition.finders.pop(scope.key, None)
-        if scope.key not in looked:
-            unseen.append((scope, scope.closed_until_ms))
-    partition.conclude_all(unseen, offset, outputs)
+        finder = partition.finders.get(scope.key)
+        if finder is not None and not finder.sums_alone:
+            del partition.finders[scope.key]  # what stood in the way may be gone
+        if id(scope) not in seen:
+            unseen.append((due, scope.closed_until_ms))
+    partition.conclude_all(unseen)
 
 
-def _close_round(
-    partition: Partition,
-    pending: list[Scope],
-    limits: dict[ScopeKey, int],
-    looked: set[ScopeKey],
-    offset: int,
-    outputs: Outputs,
-) -> list[Scope]:
+def _oldest(scope: Scope, limit_ms: int) -> int | None:
+    """End of the oldest open window that is to be closed."""
+    end_ms = min(scope.open, default=None)
+    return end_ms if end_ms is not None and end_ms <= limit_ms else None
+
+
+def _close_round(partition: Partition, closed: Sequence[tuple[Due, int]]) -> None:
     prepared = []
-    closed: list[tuple[Scope, int]] = []
-    for scope in pending:
-        ends = [end for end in scope.open if end <= limits[scope.key]]
-        if not ends:
-            continue
-        end_ms = min(ends)
+    for (scope, *_), end_ms in closed:
         window = scope.open.pop(end_ms)
         partition.ids_held -= len(window.ids)
         inforce = partition.rulebook.find(*scope.key)
@@ -65,9 +80,6 @@ def _close_round(
         note(partition.steps, scope.key, found.prepared)
         look_around(scope, window, found.aside, inforce, partition.caches)
         scope.closed_until_ms = max(scope.closed_until_ms, end_ms)
-        closed.append((scope, end_ms))
     add_evidence(partition.rows, prepared)
     partition.counts["windows_closed"] += len(closed)
-    looked.update(scope.key for scope, _ in closed)
-    partition.conclude_all(closed, offset, outputs)
-    return [scope for scope, _ in closed]
+    partition.conclude_all(closed)

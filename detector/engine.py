@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from detector.closing import close_due
+from detector.closing import Due, close_due
 from detector.combined import advance_watermark, note_told
 from detector.decode import Result, decode
 from detector.episodes import conclude, obey, retire
@@ -124,7 +124,12 @@ class Partition:
             else:
                 self.take(item, record.offset, index, touched, outputs)
         self.next_offset = record.offset + 1
-        close_due(self, touched, record.offset, outputs)
+        moments = [
+            Due(self.scopes[key], record.offset, self.arrival_ms, outputs)
+            for key in touched
+            if key in self.scopes
+        ]
+        close_due(self, moments)
 
     def wants_tick(self, now_ms: int) -> bool:
         """Whether something is open that only the passing of time can close."""
@@ -299,13 +304,12 @@ class Partition:
             and len(self.scopes) + scopes <= SCOPES_MAX
         )
 
-    def conclude_all(
-        self, moments: list[tuple[Scope, int]], offset: int, outputs: Outputs
-    ) -> None:
+    def conclude_all(self, moments: Sequence[tuple[Due, int]]) -> None:
         """Judge every watch of the scopes as of the moment beside each scope."""
-        verify(moments, self.rulebook, self.arrival_ms, offset, outputs)
-        looks = [(s, watch, ms) for s, ms in moments for watch in s.watches.values()]
-        self._judge(looks, offset, outputs)
+        for (scope, offset, at_ms, outputs), now_ms in moments:
+            inforce = self.rulebook.find(*scope.key)
+            verify(scope, now_ms, inforce, at_ms, offset, outputs)
+        self._judge([(d, w, ms) for d, ms in moments for w in d.scope.watches.values()])
 
     def _conclude_ended(self, scope: Scope, offset: int, outputs: Outputs) -> None:
         """Close the books on a release as soon as the log says it was taken back.
@@ -315,21 +319,20 @@ class Partition:
         """
         known = scope.registry.releases
         now_ms = max(scope.closed_until_ms, 0)
+        due = Due(scope, offset, self.arrival_ms, outputs)
         ended = [
-            (scope, watch, now_ms)
+            (due, watch, now_ms)
             for name, watch in scope.watches.items()
             if known[name].stage is Stage.ENDED
         ]
-        self._judge(ended, offset, outputs)
+        self._judge(ended)
 
-    def _judge(
-        self, looks: list[tuple[Scope, Watch, int]], offset: int, outputs: Outputs
-    ) -> None:
+    def _judge(self, looks: Sequence[tuple[Due, Watch, int]]) -> None:
         """Draw the conclusions from what each watch shows as of its moment."""
         watches, times_ms = [w for _, w, _ in looks], [ms for _, _, ms in looks]
         every = facts_of_all(watches, times_ms, self.rows)
-        at_ms = self.arrival_ms
-        for (scope, watch, _), facts in zip(looks, every, strict=True):
+        for (due, watch, _), facts in zip(looks, every, strict=True):
+            scope, offset, at_ms, outputs = due
             inforce = self.rulebook.find(*scope.key)
             conclude(scope, watch, facts, inforce, self.rows, at_ms, offset, outputs)
 

@@ -12,6 +12,7 @@ from detector.changes import (
     watch_components,
     widen_apart,
 )
+from detector.clocks import note_clock
 from detector.combined import advance_watermark, is_combined
 from detector.durations import histogram_of, single
 from detector.events import (
@@ -32,10 +33,8 @@ from detector.scope import Scope, Watch
 from detector.signals.telemetry import (
     Health,
     corrected_end_ms,
-    hold_ms,
     note_line,
     note_sender,
-    note_usage_time,
 )
 from detector.signature import signature_of
 from detector.tracks import open_tracks
@@ -55,8 +54,6 @@ STREAM_OF: dict[type, str] = {
     Latency: "latency",
     Feedback: "feedback",
 }
-HOLD_FORGOTTEN_MS = 900_000
-"""A release without usage for this long is not waited for."""
 
 
 class Intake(Enum):
@@ -98,11 +95,15 @@ def take_telemetry(
             note_line(health, sent_end_ms, arrival_ms, late=False, duplicate=True)
         return Intake.DUPLICATE
     if usage and not is_exact:
-        before_ms = health.sampled_end_ms
-        note_usage_time(health, sent_end_ms, arrival_ms, event.window_s * 1000)
-        if health.sampled_end_ms != before_ms:  # else nothing was learnt from it
-            _note_hold(scope, release.number, health, arrival_ms, rule.grace_ms)
-            end_ms = corrected_end_ms(health, sent_end_ms, arrival_ms, scope.width_ms)
+        note_clock(
+            scope,
+            release.number,
+            sent_end_ms,
+            arrival_ms,
+            window_ms=event.window_s * 1000,
+            grace_ms=rule.grace_ms,
+        )
+        end_ms = corrected_end_ms(health, sent_end_ms, arrival_ms, scope.width_ms)
     future = end_ms > arrival_ms + rule.skew_ms
     late = end_ms <= scope.closed_until_ms
     if usage:
@@ -170,20 +171,6 @@ def _note_maturity(
         mark=mark,
         delay_max_ms=inforce.slow_delay_max_ms,
     )
-
-
-def _note_hold(
-    scope: Scope, number: int, health: Health, arrival_ms: int, grace_ms: int
-) -> None:
-    """Windows wait for the release whose usage typically comes last."""
-    live = {
-        known: wait_ms
-        for known, wait_ms in scope.holds_ms.items()
-        if known in scope.health
-        and scope.health[known].sampled_arrival_ms >= arrival_ms - HOLD_FORGOTTEN_MS
-    }
-    live[number] = hold_ms(health, grace_ms)
-    scope.holds_ms = live
 
 
 def _is_known(scope: Scope, end_ms: int, mark: int | None) -> bool:

@@ -136,6 +136,16 @@ class Maturity(Struct, array_like=True):
         """Whether units are counted: only failures can change that."""
         return named or self.is_slow or self.is_new
 
+    def stays(self, failures: int, *, named: bool) -> bool:
+        """Whether units are counted, or not, all the while that many failures come.
+
+        They are in time: each makes lateness rarer, so the first and the last decide.
+        """
+        after = Maturity(lines=self.lines + failures, late=self.late)
+        if failures and after.lines > LINES_MEMORY:  # old ones will count half
+            return False
+        return self.keeps(named=named) == after.keeps(named=named)
+
     def note_units(self, key: Key, at_ms: int, count: int) -> None:
         """Count single units that started in one bin, as `note` does one by one.
 

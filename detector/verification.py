@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from detector.aftermath import AFTERMATHS_MAX, Aftermath, edge_of, follow
 from detector.harm import harm_of
 from detector.records import Outputs
 from detector.releases import Release, Stage
-from detector.rulebook import InForce, Rulebook
+from detector.rulebook import InForce
 from detector.scope import Scope, Watch
 from detector.spans import Books
 from detector.verdicts import (
@@ -84,23 +84,22 @@ def is_waiting(scope: Scope) -> bool:
 
 
 def verify(
-    moments: Iterable[tuple[Scope, int]],
-    rulebook: Rulebook,
+    scope: Scope,
+    now_ms: int,
+    inforce: InForce,
     decided_at: int,
     offset: int,
     outputs: Outputs,
 ) -> None:
-    """Say what the ways back have done, each once it is clear.
+    """Say what the ways back of a scope have done, each once it is clear.
 
-    ``moments`` are scopes, each with the event time up to which it is closed.
+    ``now_ms`` is the event time up to which the scope is closed.
     """
-    for scope, now_ms in moments:
-        if not is_waiting(scope):
-            continue
-        inforce = rulebook.find(*scope.key)
-        for aftermath in _clear(scope, now_ms):
-            record = _record(scope, aftermath, inforce, now_ms, decided_at, offset)
-            outputs.records.append(verdict_output(record))
+    if not is_waiting(scope):
+        return
+    for aftermath in _clear(scope, now_ms):
+        record = _record(scope, aftermath, inforce, now_ms, decided_at, offset)
+        outputs.records.append(verdict_output(record))
 
 
 def _clear(scope: Scope, now_ms: int) -> Iterator[Aftermath]:

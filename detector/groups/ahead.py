@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,6 +33,31 @@ _CLOCKS = {"right": 0, "constant": 1, "erratic": 2}
 ) = range(11)
 
 
+_UNPLACED = (0,) * _FACTS
+
+
+class Moment(NamedTuple):
+    """What comes first of a scope, a row or the `END` of a record; sorts by the log.
+
+    ``is_sample``: the row only teaches how far its clock and its way are off.
+    """
+
+    record: int
+    row: int
+    is_sample: bool
+
+
+class Known(NamedTuple):
+    """The shapes of a scope, and how long the watermark must be past its windows.
+
+    ``scope`` is None as long as it is new.
+    """
+
+    shapes: Sequence[int]
+    scope: Scope | None
+    wait_ms: int
+
+
 class Ahead:
     """Finds the first row of a scope that has to be taken by itself.
 
@@ -45,66 +71,75 @@ class Ahead:
         self._rows = rows
         self._facts: IntArray = np.zeros((_FACTS, len(rows.places)), dtype=np.int64)
         self._skewed = rows.columns.skewed()
+        # Of the whole run, as if nothing was counted yet: no fewer than are to come.
+        self._counts: list[int] = np.bincount(
+            rows.columns.shape, minlength=len(rows.places)
+        ).tolist()
 
-    def learn(self, shapes: Sequence[int], rest: IntArray, wait_ms: int) -> None:
-        """Note how things stand for the shapes of one scope, whose rows are to come.
+    def learn(self, known: Sequence[Known]) -> None:
+        """Note how things stand for the shapes of some scopes."""
+        shapes: list[int] = []
+        facts: list[tuple[int, ...]] = []
+        for one in known:
+            shapes += one.shapes
+            facts += self._facts_of(one)
+        if shapes:
+            self._facts[:, shapes] = np.array(facts, dtype=np.int64).T
 
-        ``wait_ms`` is how long the watermark must be past the end of its windows.
-        """
-        table = self._rows
-        scopes = [p.scope for s in shapes if (p := table.places[s]) is not None]
-        if not scopes:
-            self._facts[_PLACED, shapes] = 0
-            return
-        scope = scopes[0]
+    def _facts_of(self, known: Known) -> list[tuple[int, ...]]:
+        scope = known.scope
+        if scope is None:
+            return [_UNPLACED] * len(known.shapes)
         due_ms = (scope.closed_until_ms // scope.width_ms + 1) * scope.width_ms
-        due_ms += wait_ms
-        wary = self._wary(scope, shapes, rest)
+        due_ms += known.wait_ms
+        wary = self._wary(scope, known.shapes)
         common = (
             scope.width_ms,
             scope.closed_until_ms,
             due_ms,
             scope.watermark_ms >= due_ms,
         )
-        nothing = (0,) * _FACTS
-        facts = [
-            nothing
+        return [
+            _UNPLACED
             if place is None or place.release.number in wary
             else (1, *common, place.inforce.rule.skew_ms, *_clock_of(place.health))
-            for place in (table.places[shape] for shape in shapes)
+            for place in (self._rows.places[shape] for shape in known.shapes)
         ]
-        self._facts[:, shapes] = np.array(facts, dtype=np.int64).T
 
-    def _wary(self, scope: Scope, shapes: Sequence[int], rest: IntArray) -> set[int]:
+    def _wary(self, scope: Scope, shapes: Sequence[int]) -> set[int]:
         """Releases whose next usage may put them on trial."""
-        table = self._rows
-        counts = np.bincount(table.columns.shape[rest], minlength=len(table.places))
         more: dict[int, int] = {}
         for shape in shapes:
-            place = table.places[shape]
-            if place is not None and place.is_usage and counts[shape]:
+            place = self._rows.places[shape]
+            if place is not None and place.is_usage:
                 number = place.release.number
-                more[number] = more.get(number, 0) + int(counts[shape])
+                more[number] = more.get(number, 0) + self._counts[shape]
         return may_become_candidate(scope.registry, more, scope.units_total)
 
-    def first(self, rows: IntArray) -> dict[int, tuple[int, int]]:
-        """The first moment of each scope with one: a row, or the end of a record."""
+    def first(self, rows: IntArray) -> dict[int, Moment]:
+        """The first moment of each scope with one; rows of a scope ascend."""
         table = self._rows
-        slow, due = self._look(rows)
-        if not (slow.any() or due.any()):
-            return {}
+        slow, samples, due = self._look(rows)
         scope, record = table.scope[table.columns.shape], table.columns.record
-        found = {
-            int(scope[row]): (int(record[row]), row)
-            for row in _firsts(rows[slow], scope)
-        }
-        for row in _firsts(rows[due], scope):
-            number, moment = int(scope[row]), (int(record[row]), END)
-            found[number] = min(found.get(number, moment), moment)
+        found: dict[int, Moment] = {}
+        for at, is_end, is_sample in (
+            (slow, False, False),
+            (samples, False, True),
+            (due, True, False),
+        ):
+            for row in _firsts(rows[at], scope):
+                number = int(scope[row])
+                place = END if is_end else row
+                moment = Moment(int(record[row]), place, is_sample)
+                found[number] = min(found.get(number, moment), moment)
         return found
 
-    def _look(self, rows: IntArray) -> tuple[BoolArray, BoolArray]:
-        """Rows that must be taken by themselves, and those that make windows due."""
+    def _look(self, rows: IntArray) -> tuple[BoolArray, BoolArray, BoolArray]:
+        """Rows to take by themselves, clock samples, and what makes windows due.
+
+        A copy is no sample, so whether a row with a name is one is seen only when it
+        is taken.
+        """
         table, columns = self._rows, self._rows.columns
         facts = np.take(self._facts, columns.shape[rows], axis=1)
         usage = table.usage[columns.shape[rows]]
@@ -113,16 +148,19 @@ class Ahead:
         late = end <= facts[_CLOSED]
         table.end[rows], table.late[rows] = end, late
         slow: BoolArray = (facts[_PLACED] == 0) | (end > arrival + facts[_SKEW])
-        slow |= usage & (
-            (ts != facts[_SAMPLED_END])
-            & (arrival - facts[_SAMPLED_AT] >= SAMPLE_APART_MS)
-        )
         slow |= late & ~usage
         if self._skewed is not None:
             slow |= self._skewed[rows]
+        samples: BoolArray = usage & (
+            (ts != facts[_SAMPLED_END])
+            & (arrival - facts[_SAMPLED_AT] >= SAMPLE_APART_MS)
+        )
+        if table.named is not None:
+            slow |= samples & table.named[rows]
+        samples &= ~slow
         due: BoolArray = usage & ~late & (np.minimum(end, arrival) >= facts[_DUE])
         due |= facts[_OVERDUE] == 1
-        return slow, due
+        return slow, samples, due
 
     def _corrected(self, ts: IntArray, arrival: IntArray, facts: IntArray) -> IntArray:
         """Ends on our clock, as ``corrected_end_ms`` gives them one by one."""

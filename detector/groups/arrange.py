@@ -45,6 +45,12 @@ def sorted_by(numbers: IntArray, count: int) -> tuple[IntArray, IntArray]:
     return order, begins
 
 
+def sizes(begins: IntArray, end: int) -> IntArray:
+    """How many places there are from each beginning to the next, or to the end."""
+    found: IntArray = np.append(begins[1:], end) - begins
+    return found
+
+
 def split_by(numbers: IntArray, count: int) -> list[IntArray]:
     """Places of each number from 0 to ``count``, in order."""
     if count == 1:

@@ -1,29 +1,31 @@
 """Runs of records through one partition: together where nothing comes in between.
 
 Single events of known shapes are counted in groups. What a group can not take (a new
-release, a clock sample, a deploy, a command) goes the long way, event by event, at
-its own place in the log; and every window is closed after the very record that makes
-it due. Scopes do not depend on each other, so each has its own moments: events of a
-scope wait until its next one, or until the run ends.
+release, a clock gone wrong, a deploy, a command) goes the long way, event by event, at
+its own place in the log; and every window is closed as of the very record that makes
+it due. Scopes do not depend on each other, so all of them go on in turns: each is
+counted up to its own next moment, whatever the place of that in the log, by one call
+for all. What they put out is laid in the order of the log at the end.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector.closing import close_due
-from detector.decode import decode
+from detector.closing import Due, close_due
+from detector.decode import Result, decode
 from detector.events import Command, Tick
 from detector.evidence.types import IntArray
-from detector.groups.ahead import END, Ahead
+from detector.groups.ahead import END, Moment
 from detector.groups.arrange import split_by
 from detector.groups.columns import Columns
 from detector.groups.grouped import Tallies, count_rows
-from detector.groups.places import Finder
+from detector.groups.lines import NOWHERE, Lines
+from detector.groups.moments import Moments
 from detector.groups.rowtable import Rows
 from detector.intake import Intake
 from detector.records import Outputs, Rejected
@@ -35,40 +37,11 @@ if TYPE_CHECKING:
 RUN_EVENTS_MIN = 24
 """Fewer events go the long way: a group of few costs more than it saves."""
 
-LOOK_ROWS = 1024
-"""Rows of a scope that are looked at before the next; few scopes share a run."""
-
-TURNS_FREE = 8
-TURN_ROWS = 64
-"""A scope that is interrupted more often than every so many rows goes the long way."""
-
 _WHOLE = -1
 """In place of a row: a record as a whole, before its rows."""
 
-
-class Moment(NamedTuple):
-    """Where a scope's events can not wait any longer; sorts by the log."""
-
-    record: int
-    row: int
-    scope: int
-    version: int
-
-
-def _is_due(partition: Partition, key: ScopeKey) -> bool:
-    """Whether the next record of a scope closes windows."""
-    scope = partition.scopes.get(key)
-    return scope is not None and partition.limit_ms(scope) > scope.closed_until_ms
-
-
-def _finder(partition: Partition, key: ScopeKey) -> Finder | None:
-    """Who knows where a scope counts its single events; None for a new scope."""
-    found = partition.finders.get(key)
-    scope = partition.scopes.get(key)
-    if found is None and scope is not None:
-        inforce = partition.rulebook.find(*key)
-        found = partition.finders[key] = Finder(scope, inforce)
-    return found
+Place = tuple[int, int]
+"""Where something is put out: a record, and its row, its `END` or `_WHOLE`."""
 
 
 def _note(partition: Partition, tallies: Tallies) -> None:
@@ -107,194 +80,178 @@ class Run:
             for s in columns.shapes
         ]
         self.keys = list(numbers)
-        self.number = numbers
         self.rows = Rows(columns, np.array(of_shape, dtype=np.int64))
-        self.ahead = Ahead(self.rows)
-        self._shapes: list[list[int]] = [[] for _ in self.keys]
+        self.moments = Moments(partition, self.rows)
+        own = split_by(self.rows.scope[columns.shape], len(self.keys))
+        self._lines = [Lines(key, own[n]) for key, n in numbers.items()]
         for shape, number in enumerate(of_shape):
-            self._shapes[number].append(shape)
-        self._own = split_by(self.rows.scope[columns.shape], len(self.keys))
-        self._cursor = [0] * len(self.keys)
-        self._turns = [0] * len(self.keys)
-        self._versions = [0] * len(self.keys)
-        self._heap: list[Moment] = []
+            self._lines[number].shapes.append(shape)
+        self._wholes = deque(columns.whole)
+        self._items = {r: decode(columns.records[r].value) for r in columns.whole}
+        self._touched = {r: self._keys_of(i) for r, i in self._items.items()}
+        self._said: defaultdict[Place, Outputs] = defaultdict(Outputs)
+
+    def has_room(self) -> bool:
+        """Whether nobody has to be forgotten for who is new."""
+        keys = {*self.keys, *(k for keys in self._touched.values() for k in keys)}
+        fresh = len(keys - self.partition.scopes.keys())
+        return not fresh or self.partition.has_room(0, fresh)
 
     def go(self) -> None:
         """Apply all records of the run."""
         columns, partition = self.columns, self.partition
-        for number in range(len(self.keys)):
-            self._find_places(number)
-        self._plan_all()
-        for record in columns.whole:
-            heapq.heappush(self._heap, Moment(record, _WHOLE, -1, 0))
-        while self._heap:
-            self._reach(heapq.heappop(self._heap))
-        self._count(self._rest())
+        moved = self._lines
+        while moved or self._wholes:
+            self._stop(moved)
+            self._advance(moved)
+            moved = self._apply_wholes()
+        for place in sorted(self._said):
+            self.outputs.records += self._said[place].records
         partition.arrival_ms = columns.arrivals[-1]
         partition.next_offset = columns.records[-1].offset + 1
 
-    def _plan_all(self) -> None:
-        """First moments; many scopes are looked at together, few block by block."""
-        if len(self.keys) <= len(self.columns) // LOOK_ROWS:
-            for number in range(len(self.keys)):
-                self._push(number, self._look(self._own[number]))
-            return
-        every = np.arange(len(self.columns))
-        for number, moment in self.ahead.first(every).items():
-            self._push(number, [moment])
-
-    def _look(self, rest: IntArray) -> list[tuple[int, int]]:
-        """The first moment among the rows of a scope, if there is one."""
-        begin = 0
-        while begin < len(rest):
-            # A moment may be the end of a record: all of it must have been seen.
-            last = rest[min(begin + LOOK_ROWS, len(rest)) - 1]
-            upto = self.columns.start[int(self.columns.record[last]) + 1]
-            end = int(np.searchsorted(rest, upto))
-            found = self.ahead.first(rest[begin:end])
-            if found:
-                return list(found.values())
-            begin = end
-        return []
-
-    def _push(self, number: int, found: list[tuple[int, int]]) -> None:
-        if found:
-            moment = Moment(*min(found), number, self._versions[number])
-            heapq.heappush(self._heap, moment)
-
-    def _reach(self, moment: Moment) -> None:
-        if moment.row == _WHOLE:
-            self._apply_whole(moment.record)
-        elif moment.version != self._versions[moment.scope]:
-            return
-        elif moment.row == END:
-            self._close(moment)
-        else:
-            self._make_room([self.keys[moment.scope]], moment.row, moment.record)
-            self._flush(moment.scope, moment.row)
-            self._take_known(moment.row)
-            self._cursor[moment.scope] += 1
-            self._plan(moment.scope, moment.record, is_touched=True)
-
-    def _take_known(self, row: int) -> None:
-        """The same of a row that teaches a scope nothing about its places."""
-        key = self.keys[int(self.rows.scope[self.columns.shape[row]])]
-        finder = self.partition.finders.get(key)
-        self._take(row)
-        if finder is not None and self.rows.places[int(self.columns.shape[row])]:
-            self.partition.finders[key] = finder
-
-    def _take(self, row: int) -> None:
-        """One event the long way, at its own place in the log."""
-        columns, partition = self.columns, self.partition
-        record = int(columns.record[row])
-        partition.arrival_ms = columns.arrivals[record]
-        offset, index = columns.records[record].offset, columns.index(row)
-        partition.take(self.rows.event(row), offset, index, {}, self.outputs)
-
-    def _apply_whole(self, record: int) -> None:
-        """A record with something else than single events."""
-        items = decode(self.columns.records[record].value)
-        upto = self.columns.start[record]
+    def _keys_of(self, items: Sequence[Result]) -> dict[ScopeKey, None]:
+        """Whom a record that is taken as a whole may concern."""
         keys: dict[ScopeKey, None] = {}
         for item in items:
             if isinstance(item, (Tick, Command)):  # may concern all scopes there are
                 keys.update(dict.fromkeys(self.keys))
             elif not isinstance(item, Rejected):
                 keys[ScopeKey(item.service, item.environment)] = None
-        self._make_room(keys, upto, record)
-        touched = [self.number[key] for key in keys if key in self.number]
-        for number in touched:
-            self._flush(number, upto)
-        self.partition.arrival_ms = self.columns.arrivals[record]
-        self.partition.apply_items(self.columns.records[record], items, self.outputs)
-        for number in touched:
-            self._plan(number, record)
+        return keys
 
-    def _close(self, moment: Moment) -> None:
-        """The end of a record that makes windows due, of all its scopes at once."""
-        numbers = [moment.scope]
-        while self._heap and self._heap[0][:2] == moment[:2]:
-            other = heapq.heappop(self._heap)
-            if other.version == self._versions[other.scope]:
-                numbers.append(other.scope)
-        columns, partition = self.columns, self.partition
-        begin, upto = columns.start[moment.record], columns.start[moment.record + 1]
-        firsts = []
-        for number in numbers:
-            own = self._own[number]
-            firsts.append(int(own[np.searchsorted(own, begin)]))
-            self._flush(number, upto)
-        touched = [key for _, key in sorted(zip(firsts, numbers, strict=True))]
-        partition.arrival_ms = columns.arrivals[moment.record]
-        offset = columns.records[moment.record].offset
-        keys = [self.keys[number] for number in touched]
-        close_due(partition, keys, offset, self.outputs)
-        for number in numbers:
-            self._plan(number, moment.record)
+    def _stop(self, moved: Sequence[Lines]) -> None:
+        """Note how far scopes can go: to the next whole record that concerns them."""
+        first: dict[ScopeKey, int] = {}
+        for record in self._wholes:
+            for key in self._touched[record]:
+                first.setdefault(key, self.columns.start[record])
+        for lines in moved:
+            upto = first.get(lines.key)
+            lines.stop = len(lines.own)
+            if upto is not None:
+                lines.stop = int(np.searchsorted(lines.own, upto))
 
-    def _make_room(self, keys: Iterable[ScopeKey], upto: int, record: int) -> None:
-        """Before a scope may be forgotten everything else must stand where it does."""
-        fresh = sum(key not in self.partition.scopes for key in keys)
-        if fresh and not self.partition.has_room(0, fresh):
-            for number in range(len(self.keys)):
-                self._flush(number, upto)
-                self._turns[number] = END  # whoever is forgotten has no places
-                before = self._own[number][: self._cursor[number]]
-                begun = bool(len(before)) and before[-1] >= self.columns.start[record]
-                self._plan(number, record, is_touched=begun)
+    def _apply_wholes(self) -> list[Lines]:
+        """Apply records as a whole, until one concerns who has moved just now.
 
-    def _plan(self, number: int, record: int, *, is_touched: bool = False) -> None:
-        """When this scope's events can next not wait, seen from a record.
-
-        ``is_touched`` says that an event of the record was taken and its end is yet
-        to come.
+        Gives those who have. Whoever the next one concerns stands before it: it is
+        the first of those that are left.
         """
-        self._versions[number] += 1
-        self._turns[number] += 1
-        found: list[tuple[int, int]] = []
-        if is_touched and _is_due(self.partition, self.keys[number]):
-            found.append((record, END))
-        own = self._own[number]
-        rest = own[self._cursor[number] :]
-        if len(rest) and self._turns[number] > TURNS_FREE + len(own) // TURN_ROWS:
-            found.append((int(self.columns.record[rest[0]]), int(rest[0])))
-        elif len(rest):
-            self._find_places(number)
-            found += self._look(rest)
-        self._push(number, found)
+        moved: dict[ScopeKey, None] = {}
+        while self._wholes and moved.keys().isdisjoint(self._touched[self._wholes[0]]):
+            record = self._wholes.popleft()
+            moved.update(self._touched[record])
+            self.partition.arrival_ms = self.columns.arrivals[record]
+            self.partition.apply_items(
+                self.columns.records[record],
+                self._items.pop(record),
+                self._said[record, _WHOLE],
+            )
+        return [lines for lines in self._lines if lines.key in moved]
 
-    def _find_places(self, number: int) -> None:
-        """Look up where the shapes of a scope are counted, and what would stop it."""
-        shapes = self._shapes[number]
-        finder = _finder(self.partition, self.keys[number])
-        for shape in shapes:
-            found = None if finder is None else finder.find(self.columns.shapes[shape])
-            self.rows.places[shape] = found
-        rest = self._own[number][self._cursor[number] :]
-        wait_ms = 0 if finder is None else self.partition.wait_ms(finder.scope)
-        self.ahead.learn(shapes, rest, wait_ms)
+    def _advance(self, moved: list[Lines]) -> None:
+        """Bring scopes to where they stop, moment by moment."""
+        while moved := [m for m in moved if len(m.rest) or m.begun != NOWHERE]:
+            if sum(len(m.rest) for m in moved) < RUN_EVENTS_MIN:
+                walking, going = moved, []
+            else:
+                walking = [m for m in moved if m.is_restless]
+                going = [m for m in moved if not m.is_restless]
+            moments = self.moments.next(going)
+            self._count(going, moments)
+            due: list[tuple[int, Lines]] = []
+            moved = []
+            for lines in going:
+                moment = moments.get(id(lines))
+                lines.begun = NOWHERE
+                if moment is None:
+                    continue
+                if moment.row == END:
+                    due.append((moment.record, lines))
+                else:
+                    lines.begun = moment.record
+                    self._take_known(moment.row)
+                    lines.cursor += 1
+                lines.turns += 1
+                moved.append(lines)
+            self._close(due)
+            for lines in walking:
+                self._walk(lines)
 
-    def _flush(self, number: int, upto: int) -> None:
-        """Count what waits of a scope before a row."""
-        own, begin = self._own[number], self._cursor[number]
-        end = int(np.searchsorted(own, upto))
-        if end > begin:
-            self._cursor[number] = end
-            self._count(own[begin:end])
-
-    def _rest(self) -> IntArray:
-        waiting = [
-            own[begin:] for own, begin in zip(self._own, self._cursor, strict=True)
-        ]
-        return waiting[0] if len(waiting) == 1 else np.sort(np.concatenate(waiting))
-
-    def _count(self, rows: IntArray) -> None:
+    def _count(self, going: Sequence[Lines], moments: dict[int, Moment]) -> None:
+        """Count what comes before the moments, of all scopes together."""
+        waiting: list[IntArray] = []
+        for lines in going:
+            rest = lines.rest
+            moment = moments.get(id(lines))
+            if moment is not None:
+                upto = moment.row
+                if upto == END:
+                    upto = self.columns.start[moment.record + 1]
+                rest = rest[: np.searchsorted(rest, upto)]
+            if len(rest):
+                lines.cursor += len(rest)
+                self.partition.dirty.add(lines.key)
+                waiting.append(rest)
+        if not waiting:
+            return
+        rows = np.sort(np.concatenate(waiting)) if len(waiting) > 1 else waiting[0]
         if len(rows) < RUN_EVENTS_MIN:
             for row in rows.tolist():
                 self._take_known(row)
-            return
-        counts = np.bincount(self.rows.scope[self.columns.shape[rows]])
-        for number in np.flatnonzero(counts).tolist():
-            self.partition.dirty.add(self.keys[number])
-        _note(self.partition, count_rows(self.rows, rows))
+        else:
+            _note(self.partition, count_rows(self.rows, rows))
+
+    def _take_known(self, row: int) -> None:
+        """One event the long way; where its scope counts is known as before."""
+        shape = int(self.columns.shape[row])
+        key = self.keys[int(self.rows.scope[shape])]
+        finder = self.partition.finders.get(key)
+        self._take(row)
+        if finder is not None and self.rows.places[shape]:
+            self.partition.finders[key] = finder
+
+    def _take(self, row: int) -> None:
+        """One event the long way, as of its own place in the log."""
+        columns, partition = self.columns, self.partition
+        record = int(columns.record[row])
+        partition.arrival_ms = columns.arrivals[record]
+        offset, index = columns.records[record].offset, columns.index(row)
+        said = self._said[record, row]
+        partition.take(self.rows.event(row), offset, index, {}, said)
+
+    def _walk(self, lines: Lines) -> None:
+        """Take all rows of a scope the long way, up to where it stops."""
+        rest = lines.rest
+        lines.cursor = lines.stop
+        for row in rest.tolist():
+            record = int(self.columns.record[row])
+            self._end(lines, record)
+            self._take(row)
+            lines.begun = record
+        self._end(lines, NOWHERE)
+
+    def _end(self, lines: Lines, record: int) -> None:
+        """Close what is due of a walking scope once its record is left for another."""
+        if lines.begun not in (record, NOWHERE):
+            if self.moments.is_due(lines):
+                self._close([(lines.begun, lines)])
+            lines.begun = NOWHERE
+
+    def _close(self, due: list[tuple[int, Lines]]) -> None:
+        """Close what is due at the ends of records, in the order of the log."""
+        columns, partition = self.columns, self.partition
+        moments = []
+        for record, lines in due:
+            begin = columns.start[record]
+            first = int(lines.own[np.searchsorted(lines.own, begin)])
+            now = Due(
+                scope=partition.scopes[lines.key],
+                offset=columns.records[record].offset,
+                arrival_ms=columns.arrivals[record],
+                outputs=self._said[record, END],
+            )
+            moments.append((first, now))
+        moments.sort(key=lambda moment: moment[0])
+        close_due(partition, [moment for _, moment in moments])

@@ -82,7 +82,7 @@ class Frames:
 
     def _clear(self) -> None:
         self._joints: dict[bytes, int] = {}
-        self._facts: list[tuple[int, int, int, int]] = []
+        self._fresh: list[tuple[int, int, int, int]] = []
         self._known: IntArray = np.zeros((4, 0), dtype=np.int64)
         self._heads: dict[bytes, int] = {}
         self._tails: dict[bytes, int] = {}
@@ -120,8 +120,14 @@ class Frames:
         return self._framed(counts, ts, head, facts[_TAIL])
 
     def _table(self) -> IntArray:
-        if self._known.shape[1] != len(self._facts):
-            self._known = np.array(self._facts, dtype=np.int64).T
+        """What is known of the joints, by number: what is new is added at the end."""
+        if self._fresh:
+            end = len(self._joints)
+            if end > self._known.shape[1]:
+                room = np.zeros((len(self._known), end), dtype=np.int64)
+                self._known = np.concatenate((self._known, room), axis=1)
+            self._known[:, end - len(self._fresh) : end] = np.array(self._fresh).T
+            self._fresh = []
         return self._known
 
     def _framed(
@@ -153,8 +159,8 @@ class Frames:
             joint = self._taken_apart(text)
             if joint is None:
                 return None
-            self._joints[text] = len(self._facts)
-            self._facts.append(joint)
+            self._joints[text] = len(self._joints)
+            self._fresh.append(joint)
         return [self._joints[text] for text in texts]
 
     def _taken_apart(self, text: bytes) -> tuple[int, int, int, int] | None:

@@ -16,7 +16,7 @@ from detector.durations import singles
 from detector.events import Usage
 from detector.evidence.types import BoolArray, IntArray
 from detector.funnel import Steps
-from detector.groups.arrange import buckets, numbered, sorted_by
+from detector.groups.arrange import buckets, numbered, sizes, sorted_by
 from detector.groups.ones import plus_ones
 from detector.groups.places import Place
 from detector.groups.repeats import Repeats, find_repeats
@@ -66,9 +66,9 @@ def count_rows(table: Rows, rows: IntArray) -> Tallies:
     """Count rows, ascending, all of which have places."""
     grid_ms = table.grid_ms(rows)
     repeats = find_repeats(table, rows, grid_ms)
-    late = table.late[rows]
+    late = table.late[rows] & ~repeats.known  # a copy is a copy, however late
     taken = ~(late | repeats.known)
-    _note_lines(table, rows, repeats.known)
+    _note_lines(table, rows, late, repeats.known)
     _note_late(table, rows[late])
     for row in rows[repeats.known].tolist():
         table.place(row).scope.duplicates += 1
@@ -84,16 +84,16 @@ def count_rows(table: Rows, rows: IntArray) -> Tallies:
     )
 
 
-def _note_lines(table: Rows, rows: IntArray, known: BoolArray) -> None:
+def _note_lines(table: Rows, rows: IntArray, late: BoolArray, known: BoolArray) -> None:
     """Note what became of usage lines, each release's in their order."""
     shapes = table.columns.shape[rows]
     usage = table.usage[shapes]
-    rows, known, shapes = rows[usage], known[usage], shapes[usage]
+    rows, late, known, shapes = rows[usage], late[usage], known[usage], shapes[usage]
     if not len(rows):
         return
     arrival = table.columns.arrival[rows]
     off = np.abs(arrival - table.columns.ts[rows]) > OFF_MS
-    fate = LATE * table.late[rows] + KNOWN * known + OFF * off
+    fate = LATE * late + KNOWN * known + OFF * off
     numbers: dict[int, int] = {}
     of_shape = [
         numbers.setdefault(id(p.health) if p else 0, len(numbers)) for p in table.places
@@ -102,7 +102,7 @@ def _note_lines(table: Rows, rows: IntArray, known: BoolArray) -> None:
     if len(numbers) > 1:
         order, _ = sorted_by(health, len(numbers))
         rows, arrival, fate, health = (a[order] for a in (rows, arrival, fate, health))
-    begins = [0, *(np.flatnonzero(np.diff(health)) + 1).tolist(), len(rows)]
+    begins = [0, *(np.flatnonzero(health[1:] != health[:-1]) + 1).tolist(), len(rows)]
     arrivals_ms, fates = arrival.tolist(), fate.astype(np.uint8).tobytes()
     for begin, end in pairwise(begins):
         place = table.place(int(rows[begin]))
@@ -178,7 +178,7 @@ def _groups(
     for row, window_ms, count, latest_ms, watermark_ms in zip(
         rows[first[order]].tolist(),
         grid_ms[first[order]].tolist(),
-        np.diff(begins, append=len(rows))[order].tolist(),
+        sizes(begins, len(rows))[order].tolist(),
         np.maximum.reduceat(end[by_code], begins)[order].tolist(),
         np.maximum.reduceat(marks[by_code], begins)[order].tolist(),
         strict=True,

@@ -61,6 +61,11 @@ class Finder:
     scope : Scope
     inforce : InForce
         The rule of the scope.
+
+    Attributes
+    ----------
+    sums_alone : bool
+        Whether counting changes sums and sets alone; else there are no places.
     """
 
     def __init__(self, scope: Scope, inforce: InForce) -> None:
@@ -68,7 +73,7 @@ class Finder:
         self._inforce = inforce
         self._strata = _copy(scope.strata)
         self._found: dict[int, Place] = {}
-        self._sums_alone = scope.first_ms >= 0 and not (
+        self.sums_alone = scope.first_ms >= 0 and not (
             scope.combined or scope.changes.watched or _has_estimates(scope)
         )
 
@@ -84,7 +89,7 @@ class Finder:
     def _find(self, shape: Shape) -> Place | None:
         scope = self.scope
         release = scope.registry.releases.get(shape.release)
-        if release is None or not self._sums_alone:
+        if release is None or not self.sums_alone:
             return None
         health = scope.health.get(release.number)
         sender = sender_id(shape.sender)

@@ -7,34 +7,42 @@ from collections.abc import Mapping
 import numpy as np
 
 from detector.evidence.types import IntArray
-from detector.groups.arrange import numbered, sorted_by
+from detector.groups.arrange import numbered, sizes, sorted_by
 from detector.groups.rowtable import Rows
 from detector.scope import Scope
 
 
 def ripen(table: Rows, rows: IntArray, marks: Mapping[int, int]) -> None:
     """Note rows that are no repeats; ``marks`` are the numbers of the named ones."""
+    rows = rows[table.ripens[table.columns.shape[rows]]]
     shapes = table.columns.shape[rows]
-    counted = table.ripens[shapes]
     of_scope = table.scope[shapes]
     last = np.zeros(len(table.places), dtype=np.int64)
-    last[of_scope[counted]] = rows[counted] + 1
+    last[of_scope] = rows + 1
     failed: dict[int, list[int]] = {}
-    for row in rows[counted & ~table.usage[shapes]].tolist():
+    for row in rows[~table.usage[shapes]].tolist():
         number = int(table.scope[table.columns.shape[row]])
         failed.setdefault(number, []).append(row)
-    numbers = np.flatnonzero(last).tolist()
-    for number in numbers:
+    bins_ms = np.zeros(len(table.places), dtype=np.int64)
+    failures: list[int] = []
+    newest: list[tuple[Scope, int]] = []
+    for number in np.flatnonzero(last).tolist():
         row = int(last[number]) - 1
         place = table.place(row)
         if not place.inforce.slow_delay_max_ms:
             continue
-        scope = place.scope
-        if number in failed or scope.maturity.keeps(named=scope.named_slow):
-            own = rows if len(numbers) == 1 else rows[of_scope == number]
-            _note(table, scope, own, failed.get(number, []), marks)
-        newest_ms = int(table.columns.arrival[row])
-        scope.maturity.clock_ms = max(scope.maturity.clock_ms, newest_ms)
+        scope, own = place.scope, failed.get(number, [])
+        newest.append((scope, int(table.columns.arrival[row])))
+        if not scope.maturity.stays(len(own), named=scope.named_slow):
+            _note(table, scope, rows[of_scope == number], own, marks)
+            continue
+        failures += own
+        if scope.maturity.keeps(named=scope.named_slow):
+            bins_ms[number] = scope.maturity.bin_ms
+    kept = rows[bins_ms[of_scope] > 0]
+    _note_all(table, kept, bins_ms, failures, marks)
+    for scope, arrival_ms in newest:
+        scope.maturity.clock_ms = max(scope.maturity.clock_ms, arrival_ms)
 
 
 def _note(
@@ -44,38 +52,55 @@ def _note(
     failed: list[int],
     marks: Mapping[int, int],
 ) -> None:
-    """Note units up to each failure: only a failure changes whether they count."""
+    """Note units up to each failure, as each may change whether they count."""
+    bins_ms = np.full(len(table.places), scope.maturity.bin_ms)
     before = 0
     for row in failed:
         at = int(np.searchsorted(rows, row))
-        _note_units(table, scope, rows[before:at])
-        place = table.place(row)
-        scope.maturity.note(
-            table.event(row),
-            place.key,
-            int(table.columns.arrival[row]),
-            named=scope.named_slow,
-            late=False,
-            mark=marks.get(row),
-            delay_max_ms=place.inforce.slow_delay_max_ms,
-        )
+        if scope.maturity.keeps(named=scope.named_slow):
+            _note_all(table, rows[before:at], bins_ms, [], marks)
+        _note_failure(table, row, marks)
         before = at + 1
-    _note_units(table, scope, rows[before:])
+    if scope.maturity.keeps(named=scope.named_slow):
+        _note_all(table, rows[before:], bins_ms, [], marks)
 
 
-def _note_units(table: Rows, scope: Scope, rows: IntArray) -> None:
-    maturity = scope.maturity
-    if not maturity.keeps(named=scope.named_slow):
-        return
+def _note_all(
+    table: Rows,
+    rows: IntArray,
+    bins_ms: IntArray,
+    failures: list[int],
+    marks: Mapping[int, int],
+) -> None:
+    """Note units and failures, those of a shape and bin at the first of them.
+
+    ``bins_ms`` is the width of a bin by scope.
+    """
+    firsts = {row: 0 for row in failures}
     rows = rows[table.usage[table.columns.shape[rows]] & ~table.late[rows]]
-    if not len(rows):
-        return
-    shapes, times_ms = table.columns.shape[rows], table.columns.ts[rows]
-    bins, bin_of = numbered(times_ms // maturity.bin_ms)
-    codes, code_of = numbered(shapes * len(bins) + bin_of)
-    by_code, begins = sorted_by(code_of, len(codes))
-    first, counts = by_code[begins], np.diff(begins, append=len(rows))
-    for code in np.argsort(first).tolist():
-        place = table.place(int(rows[first[code]]))
-        at_ms = int(times_ms[first[code]])
-        maturity.note_units(place.key, at_ms, int(counts[code]))
+    if len(rows):
+        shapes, times_ms = table.columns.shape[rows], table.columns.ts[rows]
+        bins, bin_of = numbered(times_ms // bins_ms[table.scope[shapes]])
+        codes, code_of = numbered(shapes * len(bins) + bin_of)
+        by_code, begins = sorted_by(code_of, len(codes))
+        counts = sizes(begins, len(rows)).tolist()
+        firsts |= zip(rows[by_code[begins]].tolist(), counts, strict=True)
+    for row in sorted(firsts):
+        if firsts[row]:
+            place, at_ms = table.place(row), int(table.columns.ts[row])
+            place.scope.maturity.note_units(place.key, at_ms, firsts[row])
+        else:
+            _note_failure(table, row, marks)
+
+
+def _note_failure(table: Rows, row: int, marks: Mapping[int, int]) -> None:
+    place = table.place(row)
+    place.scope.maturity.note(
+        table.event(row),
+        place.key,
+        int(table.columns.arrival[row]),
+        named=place.scope.named_slow,
+        late=False,
+        mark=marks.get(row),
+        delay_max_ms=place.inforce.slow_delay_max_ms,
+    )

@@ -66,8 +66,9 @@ def _apply_run(
         columns = Columns(records, partition.arrival_ms)
         if len(columns) >= batching.RUN_EVENTS_MIN:
             run = batching.Run(partition, columns, outputs)
-            run.go()
-            return len(run.keys)
+            if run.has_room():
+                run.go()
+                return len(run.keys)
     for record in records:
         partition.apply_one(record, outputs)
     return 1

@@ -104,6 +104,14 @@ def note_usage_time(
     health.clock, health.shift_ms = _learn(offsets, window_ms)
 
 
+def forget_sample(health: Health, before: Health) -> None:
+    """Have a clock as it was before a usage line was learnt from."""
+    health.offsets_ms, health.clock = before.offsets_ms, before.clock
+    health.sampled_end_ms = before.sampled_end_ms
+    health.sampled_arrival_ms = before.sampled_arrival_ms
+    health.shift_ms = before.shift_ms
+
+
 def note_line(
     health: Health,
     event_end_ms: int,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from detector import engine, state
 from detector.engine import Partition
-from detector.groups import batching, runs
+from detector.groups import batching, lines, moments, runs
 from detector.records import LogRecord, Output
 from detector.rulefile import RuleSet
 from tests.unit.detector.traffic import QUICK, START_MS, Event, rules
@@ -193,8 +194,8 @@ def eager_groups(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     def set_to(rows: int) -> None:
         monkeypatch.setattr(batching, "RUN_EVENTS_MIN", 2)
-        monkeypatch.setattr(batching, "TURNS_FREE", 1_000_000)
-        monkeypatch.setattr(batching, "LOOK_ROWS", rows)
+        monkeypatch.setattr(lines, "TURNS_FREE", 1_000_000)
+        monkeypatch.setattr(moments, "LOOK_ROWS", rows)
 
     return set_to
 
@@ -263,6 +264,43 @@ def test_most_events_are_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(grouped) > 0.95 * len(events)
 
 
+def test_thin_services_share_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty services are counted, and close their windows, by a few calls for all."""
+    calls: Counter[str] = Counter()
+
+    def counted(module: Any, name: str) -> None:
+        call = getattr(module, name)
+
+        def noted(*args: Any) -> Any:
+            calls[name] += 1
+            return call(*args)
+
+        monkeypatch.setattr(module, name, noted)
+
+    counted(batching, "count_rows")
+    counted(batching, "close_due")
+    records = []
+    for window in range(6):
+        for service in range(20):
+            begin_ms = START_MS + 10_000 * window
+            events = [
+                {
+                    "kind": "usage",
+                    "ts": begin_ms + 200 * index,
+                    "service": f"service-{service}",
+                    "release": RELEASES[index % 2],
+                }
+                for index in range(50)
+            ]
+            stamp_ms, value = begin_ms + 10_000, msgspec.json.encode(events)
+            records.append(LogRecord(len(records), stamp_ms, None, value))
+    found = applied(records, QUICK, 20, in_groups=True)
+    assert found[1]["windows_closed"] >= 60
+    assert calls["count_rows"] <= 24
+    assert calls["close_due"] <= 24
+    assert found == applied(records, QUICK, 1_000_000, in_groups=False)
+
+
 def test_full_memories_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where scopes or ids find no more room, it is the same ones that do."""
     monkeypatch.setattr(runs, "IDS_ROOM", 600)
@@ -272,6 +310,14 @@ def test_full_memories_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         records = Traffic(seed, 600).records
         alone = applied(records, QUICK, 1_000_000, in_groups=False)
         assert applied(records, QUICK, 300, in_groups=True) == alone
+
+
+def test_late_copies_are_copies(eager: Callable[[int], None]) -> None:
+    """A copy whose window is closed for its time, yet open as it was widened."""
+    eager(16)
+    records = Traffic(3777, 300).records
+    alone = applied(records, QUICK, 1_000_000, in_groups=False)
+    assert applied(records, QUICK, 1_000_000, in_groups=True) == alone
 
 
 def test_made_up_names_are_the_same() -> None:
