@@ -27,14 +27,22 @@ from streams.detecting import Detecting
 from streams.errors import Refused
 from streams.halt import BEAT_INTERVAL_S, Exit, Watchdog, end_process
 from streams.heap import TRIM_REST, TRIM_S, trimmer
-from streams.ingress.agents import register
+from streams.ingress.agents import raw_topic, register
 from streams.ingress.door import Door
 from streams.ingress.drained import Drained
 from streams.ingress.intake import Intake
 from streams.ingress.look import IngressLook
 from streams.ingress.sink import LogSink
 from streams.lanes import Lanes, Source
-from streams.logclient import POLL_INTERVAL_S, LogClient
+from streams.logclient import LogClient
+from streams.membership import (
+    FETCH_BYTES,
+    FETCH_RECORDS,
+    POLL_INTERVAL_S,
+    heartbeat_s,
+    join_s,
+    release_s,
+)
 from streams.ownsource import IngressOnly, OwnSource
 from streams.ports import BatchHandler, CoreFactory
 from streams.quiet import quieten
@@ -46,9 +54,6 @@ from streams.topictable import LOG
 from streams.wallclock import monotonic_s
 
 LOOP_STALL_LIMIT_S = 60.0
-
-RELEASE_SHARE = 0.8
-"""Part of the time for an orderly end in which what was begun is finished."""
 
 WATCH_S = 1.0
 """What the watchdog may be late: the whole end stays within its limit."""
@@ -182,7 +187,7 @@ class HypercareApp(faust.App):
         limit_s = self.hypercare.shutdown_timeout_s
         self.watchdog.ending(limit_s=limit_s - min(WATCH_S, limit_s / 2))
         await asyncio.gather(
-            self.lanes.release_all(), self.intake.close(limit_s * RELEASE_SHARE)
+            self.lanes.release_all(), self.intake.close(release_s(self.hypercare))
         )
         if self.own_source is not None:
             await self.own_source.stop()
@@ -251,11 +256,7 @@ def create_app(settings: Settings, cores: CoreFactory | None = None) -> Hypercar
     # Subscribed without an agent: the batch source takes their records.
     log = {lanes.topic} if settings.source is SourceKind.FAUST else set()
     for topic in sorted(log | intake.topics):
-        app.topics.add(
-            app.topic(
-                topic, key_serializer="raw", value_serializer="raw", internal=False
-            )
-        )
+        app.topics.add(raw_topic(app, topic))
     register(app, door, end_process)
     return app
 
@@ -275,15 +276,11 @@ def faust_settings(settings: Settings) -> dict[str, Any]:
         "stream_wait_empty": True,
         "consumer_auto_offset_reset": "earliest",
         "producer_acks": -1,
-        "broker_max_poll_records": 5000,
-        "consumer_max_fetch_size": 4 * 1024 * 1024,
+        "broker_max_poll_records": FETCH_RECORDS,
+        "consumer_max_fetch_size": FETCH_BYTES,
         "broker_session_timeout": settings.session_timeout_s,
-        # Faust's 90 s are how long it would wait for a frozen node.
-        "broker_request_timeout": settings.session_timeout_s
-        + 2 * settings.io_timeout_s,
-        "broker_heartbeat_interval": min(3.0, settings.session_timeout_s / 3),
-        # A member without partitions never fetches. aiokafka would let it leave the
-        # group and never join again; who hangs is ended by the watchdog.
+        "broker_request_timeout": join_s(settings),
+        "broker_heartbeat_interval": heartbeat_s(settings),
         "broker_max_poll_interval": POLL_INTERVAL_S,
         "broker_commit_interval": 1.0,
         "loghandlers": [],

@@ -18,6 +18,7 @@ from streams.bus import Bus
 from streams.detecting import Detecting
 from streams.halt import end_process
 from streams.history import DamagedState
+from streams.ingress.agents import raw_topic
 from streams.ingress.door import Door
 from streams.ingress.intake import Intake
 from streams.ingress.sink import LogSink
@@ -187,9 +188,5 @@ def create_combiner(settings: Settings) -> CombinerApp:
     )
     app.installation = settings
     # Subscribed without an agent: the batch source takes its records.
-    app.topics.add(
-        app.topic(
-            lanes.topic, key_serializer="raw", value_serializer="raw", internal=False
-        )
-    )
+    app.topics.add(raw_topic(app, lanes.topic))
     return app

@@ -21,6 +21,7 @@ from streams.bounded import Refused
 from streams.fence import Fence, Fenced
 from streams.halt import Exit
 from streams.lane import TRANSIENT, Lane, LaneConfig
+from streams.membership import release_s
 from streams.outbox import Emitter
 from streams.ports import Bounds, CoreFactory
 from streams.progress import Counters, LaneProgress, LaneState
@@ -235,7 +236,7 @@ class Lanes:
     async def _release(self, partition: int) -> None:
         lane = self.lanes[partition]
         if lane.state is LaneState.READY:
-            limit_s = self.settings.shutdown_timeout_s * 0.8
+            limit_s = release_s(self.settings)
             await self._guarded(lane, self._bounded_release(lane, limit_s))
         lane.close()
         self._cancel(partition)

@@ -20,13 +20,17 @@ from faust.types import TP
 
 from streams.connection import aiokafka_options
 from streams.fetching import FETCH_WAIT_MS, wait_briefly
+from streams.membership import (
+    FETCH_BYTES,
+    FETCH_RECORDS,
+    POLL_INTERVAL_S,
+    heartbeat_s,
+    join_s,
+)
 from streams.settings import Settings
 
 T = TypeVar("T")
 Listen = Callable[[set[TP]], Awaitable[None]]
-
-POLL_INTERVAL_S = 365 * 86_400
-"""Longest time without a fetch before a member leaves the group: for ever."""
 
 NOTHING = -1
 """No partition has this number: who asks for it gets errors and no records."""
@@ -41,17 +45,14 @@ def log_options(settings: Settings) -> dict[str, Any]:
         "partition_assignment_strategy": [RoundRobinPartitionAssignor],
         "enable_auto_commit": False,
         "auto_offset_reset": "earliest",
-        "max_poll_records": 5000,
+        "max_poll_records": FETCH_RECORDS,
         "max_poll_interval_ms": POLL_INTERVAL_S * 1000,
-        "max_partition_fetch_bytes": 4 * 1024 * 1024,
+        "max_partition_fetch_bytes": FETCH_BYTES,
         "fetch_max_wait_ms": FETCH_WAIT_MS,
         "session_timeout_ms": int(settings.session_timeout_s * 1000),
-        "heartbeat_interval_ms": int(min(3.0, settings.session_timeout_s / 3) * 1000),
+        "heartbeat_interval_ms": int(heartbeat_s(settings) * 1000),
         "rebalance_timeout_ms": 60_000,
-        # Joining waits for the others; a frozen node must not be waited for as long.
-        "request_timeout_ms": int(
-            (settings.session_timeout_s + 2 * settings.io_timeout_s) * 1000
-        ),
+        "request_timeout_ms": int(join_s(settings) * 1000),
     }
 
 

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import faust
 from faust.streams import Stream
-from faust.types import EventT, StreamT
+from faust.types import EventT, StreamT, TopicT
 
 from streams.halt import Exit
 from streams.ingress.door import Door
@@ -55,13 +55,16 @@ async def unharmed(
         raise asyncio.CancelledError
 
 
+def raw_topic(app: faust.App, name: str) -> TopicT:
+    """A topic whose records are handed on as they are."""
+    return app.topic(name, key_serializer="raw", value_serializer="raw", internal=False)
+
+
 def register(app: faust.App, door: Door, halt: Halt) -> None:
     """Declare an agent for every ingress topic that is not read in batches."""
     for name, one in door.ingress_of.items():
         if not one.in_batches:
-            topic = app.topic(
-                name, key_serializer="raw", value_serializer="raw", internal=False
-            )
+            topic = raw_topic(app, name)
             app.agent(topic, name=f"ingress-{name}", concurrency=1)(_agent(door, halt))
 
 

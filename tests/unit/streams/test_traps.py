@@ -22,7 +22,8 @@ from streams.connection import aiokafka_reader_options
 from streams.halt import Exit
 from streams.ingress.codecs import CODECS
 from streams.lanes import SLICE_S
-from streams.logclient import POLL_INTERVAL_S, log_options
+from streams.logclient import log_options
+from streams.membership import POLL_INTERVAL_S
 from streams.quiet import LOUD, quieten
 from streams.settings import Settings
 from streams.wallclock import monotonic_s
