@@ -47,6 +47,7 @@ from streams.ownsource import IngressOnly, OwnSource
 from streams.ports import BatchHandler, CoreFactory
 from streams.quiet import quieten
 from streams.settings import Settings, SettingsError, SourceKind
+from streams.signing import Signer
 from streams.source import BatchTransport
 from streams.startup import require_topics
 from streams.tick import Clock, Ticker
@@ -230,7 +231,8 @@ def create_app(settings: Settings, cores: CoreFactory | None = None) -> Hypercar
     bounded.install(bare=settings.topic(LOG))
     gzipped.install()
     identity_key = settings.require_identity_key()
-    bus = Bus(settings)
+    signer = Signer.load(settings.signing_keys) if settings.signing_keys else None
+    bus = Bus(settings, signer=signer)
     detecting = None
     if cores is None:
         detecting = Detecting(settings)

@@ -26,10 +26,13 @@ from aiokafka.errors import (
 
 from detector.combiner.sending import COMBINED
 from detector.records import Output
+from detector.wire import RECOMMENDATIONS
+from streams import signing
 from streams.brokerclock import BrokerClock
 from streams.connection import aiokafka_options, aiokafka_reader_options
 from streams.outbox import DESTINATIONS
 from streams.settings import Settings
+from streams.signing import Signer
 from streams.statelog import StateRecord, Write
 from streams.topics import STATE
 from streams.wallclock import monotonic_s, now_ms
@@ -54,6 +57,8 @@ class Bus:
         Where Kafka is, names and time limits.
     state : str
         Last part of the name of the state topic.
+    signer : Signer or None
+        Signs recommendations.
 
     Attributes
     ----------
@@ -61,8 +66,11 @@ class Bus:
         The brokers' time, as their acknowledgements tell it.
     """
 
-    def __init__(self, settings: Settings, state: str = STATE) -> None:
+    def __init__(
+        self, settings: Settings, state: str = STATE, signer: Signer | None = None
+    ) -> None:
         self.settings = settings
+        self._signer = signer
         self._state = state
         self.clock = BrokerClock(monotonic_s, now_ms)
         self._producer: AIOKafkaProducer | None = None
@@ -141,10 +149,9 @@ class Bus:
         sent: dict[str, list[Awaitable[Any]]] = {}
         for output in outputs:
             key = output.key.encode()
-            # What goes into the log is input, no event for others.
-            headers = () if output.topic == COMBINED else headers_of(output)
             for name in DESTINATIONS[output.topic]:
                 topic = self.settings.topic(name)
+                headers = self._headers(topic, key, output)
                 async with self.limited(topic):
                     one = await self._send(topic, key, output.value, None, headers)
                 sent.setdefault(topic, []).append(one)
@@ -156,6 +163,17 @@ class Bus:
         for error in found:
             if isinstance(error, BaseException):
                 raise error
+
+    def _headers(
+        self, topic: str, key: bytes, output: Output
+    ) -> list[tuple[str, bytes]]:
+        if output.topic == COMBINED:  # what goes into the log is input, no event
+            return []
+        headers = headers_of(output)
+        if output.topic == RECOMMENDATIONS and self._signer is not None:
+            signed = self._signer.header(topic, key, output.value)
+            headers.append((signing.HEADER, signed))
+        return headers
 
     async def _send(
         self,

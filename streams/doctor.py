@@ -23,6 +23,7 @@ from detector.rulefile import RuleFileError
 from streams.detecting import read_rules
 from streams.rulesdata import DEFAULT_RULES
 from streams.settings import Settings, SettingsError
+from streams.signing import KeyFileError, Signer
 
 ASK_S = 3.0
 NAMES_SHOWN = 5
@@ -87,6 +88,7 @@ def read_settings(
 def local_findings(settings: Settings) -> Iterator[Finding]:
     """What this machine alone can tell."""
     yield rules_finding(settings)
+    yield signing_finding(settings)
     yield disk_finding()
     status, port = port_finding(settings)
     yield port
@@ -108,6 +110,19 @@ def rules_finding(settings: Settings) -> Finding:
         fix = "make it readable for this user, or unset HYPERCARE_RULES"
         return error("rules", f"{source}: {problem.strerror}", fix)
     return ok("rules", f"{source} is valid, {len(rules.rules)} rules")
+
+
+def signing_finding(settings: Settings) -> Finding:
+    """Can those who act tell that recommendations are ours?"""
+    if not settings.signing_keys:
+        what = "recommendations are not signed: nothing that acts will take them"
+        fix = "`hypercare keys new`, then set HYPERCARE_SIGNING_KEYS"
+        return warning("signing", what, fix)
+    try:
+        names = Signer.load(settings.signing_keys).key_ids
+    except KeyFileError as problem:
+        return error("signing", *_cut(str(problem), ": ", "`hypercare keys new`"))
+    return ok("signing", f"recommendations are signed by {', '.join(names)}")
 
 
 PROBE_BYTES = 65_536

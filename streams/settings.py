@@ -8,11 +8,9 @@ together. Nothing else in the project reads the environment.
 from __future__ import annotations
 
 import difflib
-import math
 import os
-import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +20,18 @@ from streams.connectionvars import (
     CONNECTION_VARIABLES,
     LOCAL_VARIABLES,
     read_connection,
+)
+from streams.variables import (
+    Variable,
+    bootstrap,
+    file,
+    files,
+    flag,
+    host,
+    hosts,
+    integer,
+    name,
+    seconds,
 )
 
 PREFIX = "HYPERCARE_"
@@ -106,6 +116,9 @@ class Settings:
         See :class:`SourceKind`. Workers of both kinds can share a group.
     identity_key : bytes
         Secret with which users and sessions are hashed at the edge.
+    signing_keys : tuple of Path
+        Private keys, each of which signs recommendations; none: they are not signed,
+        and nothing that acts takes them.
     rules : Path or None
         Rule file; the shipped rules where there is none. Read again when it changes.
     web_host, web_port : str, int
@@ -133,6 +146,7 @@ class Settings:
     state_reset: StateReset = StateReset.NO
     source: SourceKind = SourceKind.FAUST
     identity_key: bytes = field(default=b"", repr=False)
+    signing_keys: tuple[Path, ...] = ()
     rules: Path | None = None
     web_host: str = "127.0.0.1"
     web_port: int = 9108
@@ -144,12 +158,12 @@ class Settings:
         """Return the settings of an environment, or raise with all its problems."""
         problems: list[str] = _unknown(environment)
         values: dict[str, object] = {}
-        for name, variable in VARIABLES.items():
+        for attribute, variable in VARIABLES.items():
             text = environment.get(PREFIX + variable.name)
             if text is None or text == "":
                 continue
             try:
-                values[name] = variable.parse(text)
+                values[attribute] = variable.parse(text)
             except ValueError as error:
                 problems.append(f"{PREFIX}{variable.name}={text!r}: {error}")
         values |= _identity_key(environment, problems)
@@ -183,73 +197,6 @@ class Settings:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """One variable: its name after the prefix, its parser, what it is for."""
-
-    name: str
-    parse: Callable[[str], object]
-    help: str
-
-
-def _number(low: float, high: float) -> Callable[[str], object]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            raise ValueError(f"must be a number of seconds from {low:g} to {high:g}")
-        return value
-
-    return parse
-
-
-def _integer(low: int, high: int) -> Callable[[str], object]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
-            raise ValueError(f"must be a whole number from {low} to {high}")
-        return int(text)
-
-    return parse
-
-
-def _bootstrap(text: str) -> object:
-    for server in text.split(","):
-        host, colon, port = server.strip().rpartition(":")
-        if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
-            raise ValueError("must be host:port, several separated by commas")
-    return ",".join(server.strip() for server in text.split(","))
-
-
-def _name(text: str) -> object:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
-        raise ValueError("must be 1 to 100 letters, digits, '.', '_' or '-'")
-    return text
-
-
-def _file(text: str) -> object:
-    if not Path(text).is_file():
-        raise ValueError("there is no such file")
-    return Path(text)
-
-
-def _host(text: str) -> object:
-    if not re.fullmatch(r"[A-Za-z0-9.:_-]{1,255}", text):
-        raise ValueError("must be a host name or an IP address")
-    return text
-
-
-def _hosts(text: str) -> object:
-    return tuple(str(_host(name.strip())) for name in text.split(","))
-
-
-def _flag(text: str) -> object:
-    if text not in ("0", "1"):
-        raise ValueError("must be 0 or 1")
-    return text == "1"
-
-
 def _reset(text: str) -> object:
     try:
         return StateReset({"0": "no", "1": "rebuild"}.get(text, text))
@@ -266,37 +213,40 @@ def _source(text: str) -> object:
 
 
 VARIABLES: dict[str, Variable] = {
-    "kafka": Variable("KAFKA", _bootstrap, "bootstrap servers, host:port,..."),
-    "group": Variable("GROUP", _name, "consumer group"),
-    "prefix": Variable("PREFIX", _name, "first part of every topic name"),
-    "partitions": Variable("PARTITIONS", _integer(1, 1024), "partitions of the log"),
+    "kafka": Variable("KAFKA", bootstrap, "bootstrap servers, host:port,..."),
+    "group": Variable("GROUP", name, "consumer group"),
+    "prefix": Variable("PREFIX", name, "first part of every topic name"),
+    "partitions": Variable("PARTITIONS", integer(1, 1024), "partitions of the log"),
     "hot_partitions": Variable(
-        "HOT_PARTITIONS", _integer(0, 1024), "partitions for combiners; 0: none"
+        "HOT_PARTITIONS", integer(0, 1024), "partitions for combiners; 0: none"
     ),
-    "replication": Variable("REPLICATION", _integer(1, 9), "replicas of new topics"),
-    "worker": Variable("WORKER", _name, "name of this process in claims"),
+    "replication": Variable("REPLICATION", integer(1, 9), "replicas of new topics"),
+    "worker": Variable("WORKER", name, "name of this process in claims"),
     "snapshot_interval_s": Variable(
-        "SNAPSHOT_INTERVAL", _number(0.05, 300), "seconds between snapshots"
+        "SNAPSHOT_INTERVAL", seconds(0.05, 300), "seconds between snapshots"
     ),
     "tick_interval_s": Variable(
-        "TICK_INTERVAL", _number(0.05, 300), "seconds between ticks when silent"
+        "TICK_INTERVAL", seconds(0.05, 300), "seconds between ticks when silent"
     ),
     "io_timeout_s": Variable(
-        "IO_TIMEOUT", _number(1, 300), "seconds to wait for Kafka"
+        "IO_TIMEOUT", seconds(1, 300), "seconds to wait for Kafka"
     ),
     "shutdown_timeout_s": Variable(
-        "SHUTDOWN_TIMEOUT", _number(1, 300), "seconds for an orderly end"
+        "SHUTDOWN_TIMEOUT", seconds(1, 300), "seconds for an orderly end"
     ),
     "session_timeout_s": Variable(
-        "SESSION_TIMEOUT", _number(1, 90), "seconds until Kafka calls us dead"
+        "SESSION_TIMEOUT", seconds(1, 90), "seconds until Kafka calls us dead"
     ),
     "state_reset": Variable("STATE_RESET", _reset, "no, rebuild or skip"),
     "source": Variable("SOURCE", _source, "faust or own: whose consumer reads the log"),
-    "rules": Variable("RULES", _file, "rule file"),
-    "web_host": Variable("WEB_HOST", _host, "address of /metrics and /readyz"),
-    "web_port": Variable("WEB_PORT", _integer(0, 65535), "port of /metrics"),
-    "web_names": Variable("WEB_NAMES", _hosts, "further host names, with commas"),
-    "demo": Variable("DEMO", _flag, "1: demonstration, random identity key"),
+    "signing_keys": Variable(
+        "SIGNING_KEYS", files, "private keys that sign recommendations, with commas"
+    ),
+    "rules": Variable("RULES", file, "rule file"),
+    "web_host": Variable("WEB_HOST", host, "address of /metrics and /readyz"),
+    "web_port": Variable("WEB_PORT", integer(0, 65535), "port of /metrics"),
+    "web_names": Variable("WEB_NAMES", hosts, "further host names, with commas"),
+    "demo": Variable("DEMO", flag, "1: demonstration, random identity key"),
 }
 IDENTITY = ("IDENTITY_KEY", "IDENTITY_KEY_FILE")
 
@@ -304,16 +254,16 @@ IDENTITY = ("IDENTITY_KEY", "IDENTITY_KEY_FILE")
 def _unknown(environment: Mapping[str, str]) -> list[str]:
     """Report names that look like ours and are not: a typo must not be silent."""
     known = [variable.name for variable in VARIABLES.values()] + list(IDENTITY)
-    known += [f"KAFKA_{name}" for name in (*CONNECTION_VARIABLES, *LOCAL_VARIABLES)]
+    known += [f"KAFKA_{one}" for one in (*CONNECTION_VARIABLES, *LOCAL_VARIABLES)]
     problems = []
     for full in sorted(environment):
-        name = full.removeprefix(PREFIX)
-        if name == full or name in known or name.startswith(FOREIGN):
+        word = full.removeprefix(PREFIX)
+        if word == full or word in known or word.startswith(FOREIGN):
             continue
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        near = difflib.get_close_matches(word, known, n=1, cutoff=0.8)
         if near:
             problems.append(f"{full}: unknown variable, did you mean {PREFIX}{near[0]}")
-        elif name.startswith("KAFKA_"):
+        elif word.startswith("KAFKA_"):
             # Nobody may believe to be protected by a setting that nobody reads.
             problems.append(f"{full}: unknown variable, see docs/kafka.md")
     return problems

@@ -19,6 +19,7 @@ COMMANDS = {
     "rules": "streams.cli.rules",
     "status": "streams.cli.status",
     "state": "streams.cli.state",
+    "keys": "streams.cli.keys",
     "capacity": "streams.cli.capacity",
     "doctor": "streams.cli.doctor",
     "version": "streams.cli.version",

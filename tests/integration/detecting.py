@@ -18,6 +18,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from detector.replay import encode_recommendation, encode_verdict
 from detector.simulate import Record, Shop, burst, ramp
 from detector.verdicts import RecommendationRecord, VerdictRecord
+from streams.signing import HEADER, Verifier, new_key
 from streams.topics import LOG
 from tests.integration.support import ROOT, Stage
 
@@ -71,13 +72,21 @@ class DetectorStage(Stage):
 
     def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
         super().__init__(bootstrap, prefix, folder)
-        self.rules = folder / "rules.yaml"
+        self.write_files()
+
+    def write_files(self) -> None:
+        """Rules, and the keys that recommendations are signed with."""
+        self.rules = self.folder / "rules.yaml"
         self.rules.write_text(RULES, encoding="utf-8")
+        self.secret, self.public = (self.folder / f"keys.{n}" for n in ("key", "pub"))
+        for path, text in zip((self.secret, self.public), new_key(), strict=True):
+            path.write_bytes(text)
 
     def environment(self, name: str) -> dict[str, str]:
         """Add rules, and any free port for the pages."""
         return super().environment(name) | {
             "HYPERCARE_RULES": str(self.rules),
+            "HYPERCARE_SIGNING_KEYS": str(self.secret),
             "HYPERCARE_WEB_PORT": "0",
             "HYPERCARE_TICK_INTERVAL": str(self.tick_interval_s),
         }
@@ -133,11 +142,13 @@ class DetectorStage(Stage):
             consumer.close()
 
     def recommendations(self) -> list[RecommendationRecord]:
-        """What stands on the recommendation topic."""
-        return [
-            msgspec.json.decode(r.value, type=RecommendationRecord)
-            for r in self.read("recommendations")
-        ]
+        """What stands on the recommendation topic, each signed by the worker."""
+        verifier, found = Verifier.load([self.public]), []
+        for record in self.read("recommendations"):
+            signed = dict(record.headers).get(HEADER)
+            verifier.check(record.topic, record.key, record.value, signed)
+            found.append(msgspec.json.decode(record.value, type=RecommendationRecord))
+        return found
 
     def audit_lines(self) -> dict[str, list[bytes]]:
         """Published decisions as replay lines by service, copies removed."""

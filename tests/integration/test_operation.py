@@ -20,7 +20,6 @@ from streams.kafka_local import LocalKafka, free_ports
 from streams.settings import Settings
 from streams.topics import LOG, STATE, create_missing
 from tests.integration.detecting import (
-    RULES,
     WINDOWS,
     DetectorStage,
     detector_stage,
@@ -250,8 +249,7 @@ class Away(DetectorStage):
         self.folder = folder
         self.source = self.settings.source
         self.workers = []
-        self.rules = folder / "rules.yaml"
-        self.rules.write_text(RULES, encoding="utf-8")
+        self.write_files()
 
 
 @pytest.mark.fault("5")
