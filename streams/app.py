@@ -45,13 +45,14 @@ from streams.membership import (
 )
 from streams.ownsource import IngressOnly, OwnSource
 from streams.ports import BatchHandler, CoreFactory
+from streams.pulse import Pulses
 from streams.quiet import quieten
 from streams.settings import Settings, SettingsError, SourceKind
 from streams.signing import Signer
 from streams.source import BatchTransport
 from streams.startup import require_topics
 from streams.tick import Clock, Ticker
-from streams.topictable import LOG
+from streams.topictable import LOG, PULSE
 from streams.wallclock import monotonic_s
 
 LOOP_STALL_LIMIT_S = 60.0
@@ -179,6 +180,9 @@ class HypercareApp(faust.App):
         self.add_future(ticker.run(self.hypercare.tick_interval_s))
         if self.detecting is not None:
             self.add_future(self.detecting.watch_rules(self.lanes, self.bus))
+            topic = self.hypercare.topic(PULSE)
+            pulses = Pulses(self.lanes, self.bus, self.bus.clock, topic)
+            self.add_future(pulses.run())
         if self.own_source is not None:
             await self.add_runtime_dependency(self.own_source)
         await super().on_started()

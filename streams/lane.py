@@ -70,6 +70,7 @@ class Lane:
         self.outbox = Outbox()
         self.committable: int | None = None
         self.highwater: int | None = None
+        self.applied_ms: int | None = None
         self._fence = fence
         self._config = config
         self._packs = Packs()
@@ -136,6 +137,8 @@ class Lane:
         await self._config.log.seek(self.partition, start)
         if self.state is LaneState.RESTORING:
             self._progress_s = self._config.monotonic_s()
+            # What came meanwhile is told by the first fetch.
+            self.highwater = bounds.end
             self.state = LaneState.READY
             logger.info(
                 "lane.ready topic=%s partition=%d epoch=%d next_offset=%d",
@@ -166,6 +169,7 @@ class Lane:
         """Apply records and keep what they produce; one synchronous step."""
         self.outbox.add(self.core.apply(records).records)
         self._config.counters.records_in += len(records)
+        self.applied_ms = records[-1].timestamp_ms
         self._progress_s = self._config.monotonic_s()
         self._suspect = None
 

@@ -11,9 +11,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from streams.settings import Settings
-from streams.topictable import DEADLETTER, HOT, HOT_STATE, INGRESS, LOG, STATE
+from streams.topictable import (
+    DEADLETTER,
+    EXECUTIONS,
+    HOT,
+    HOT_STATE,
+    INGRESS,
+    LOG,
+    PULSE,
+    STATE,
+)
 
-OUTPUTS = ("verdicts", "recommendations", "audit", DEADLETTER)
+OUTPUTS = ("verdicts", "recommendations", "audit", PULSE, DEADLETTER)
 
 
 class Role(StrEnum):
@@ -23,6 +32,7 @@ class Role(StrEnum):
     COMBINER = "combiner"
     PRODUCER = "producer"
     READER = "reader"
+    ACTOR = "actor"
     CREATOR = "creator"
 
 
@@ -64,6 +74,14 @@ def permissions(settings: Settings, role: Role) -> tuple[Permission, ...]:
         return tuple(
             _topic(settings, name, "Read", f"read {name}")
             for name in ("verdicts", "recommendations")
+        )
+    if role is Role.ACTOR:
+        seen = ("verdicts", "recommendations", PULSE)
+        return (
+            *(_topic(settings, name, "Read", f"read {name}") for name in seen),
+            _topic(settings, LOG, "Describe", "count its partitions"),
+            _topic(settings, EXECUTIONS, "Read", "see what was claimed"),
+            _topic(settings, EXECUTIONS, "Write", "claim, report and order"),
         )
     names = f"{settings.prefix}."
     return (

@@ -38,7 +38,7 @@ PREFIX = "HYPERCARE_"
 IDENTITY_KEY_BYTES_MIN = 16
 
 #: Variables that other parts of the project read: not ours to call unknown.
-FOREIGN = ("MAVEN_", "JAVA", "DEMO_", "LOG_")
+FOREIGN = ("MAVEN_", "JAVA", "DEMO_", "LOG_", "GATE_")
 
 
 class SettingsError(Exception):
@@ -119,6 +119,12 @@ class Settings:
     signing_keys : tuple of Path
         Private keys, each of which signs recommendations; none: they are not signed,
         and nothing that acts takes them.
+    public_keys : tuple of Path
+        Public keys of those whose recommendations `hypercare gate` takes.
+    stop : bool
+        `hypercare gate` lets nothing be executed.
+    stop_file : Path
+        While this file is there, `hypercare gate` lets nothing be executed.
     rules : Path or None
         Rule file; the shipped rules where there is none. Read again when it changes.
     web_host, web_port : str, int
@@ -147,6 +153,9 @@ class Settings:
     source: SourceKind = SourceKind.FAUST
     identity_key: bytes = field(default=b"", repr=False)
     signing_keys: tuple[Path, ...] = ()
+    public_keys: tuple[Path, ...] = ()
+    stop: bool = False
+    stop_file: Path = Path("/var/lib/hypercare/STOP")
     rules: Path | None = None
     web_host: str = "127.0.0.1"
     web_port: int = 9108
@@ -241,6 +250,13 @@ VARIABLES: dict[str, Variable] = {
     "source": Variable("SOURCE", _source, "faust or own: whose consumer reads the log"),
     "signing_keys": Variable(
         "SIGNING_KEYS", files, "private keys that sign recommendations, with commas"
+    ),
+    "public_keys": Variable(
+        "PUBLIC_KEYS", files, "public keys that `hypercare gate` trusts, with commas"
+    ),
+    "stop": Variable("STOP", flag, "1: `hypercare gate` executes nothing"),
+    "stop_file": Variable(
+        "STOP_FILE", Path, "while it is there, `hypercare gate` executes nothing"
     ),
     "rules": Variable("RULES", file, "rule file"),
     "web_host": Variable("WEB_HOST", host, "address of /metrics and /readyz"),

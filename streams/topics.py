@@ -39,11 +39,13 @@ from streams.permissions import Role, group_of, permissions
 from streams.settings import Settings
 from streams.topictable import (
     DEADLETTER,
+    EXECUTIONS,
     HOT,
     HOT_STATE,
     HOT_TOPICS,
     INGRESS,
     LOG,
+    PULSE,
     STATE,
     TOPICS,
     Difference,
@@ -55,11 +57,13 @@ from streams.topictable import (
 
 __all__ = [
     "DEADLETTER",
+    "EXECUTIONS",
     "HOT",
     "HOT_STATE",
     "HOT_TOPICS",
     "INGRESS",
     "LOG",
+    "PULSE",
     "STATE",
     "TOPICS",
     "Created",

@@ -11,6 +11,8 @@ DAY_MS = 86_400_000
 LOG = "events"
 STATE = "state"
 DEADLETTER = "deadletter"
+PULSE = "pulse"
+EXECUTIONS = "executions"
 HOT = "hot"
 HOT_STATE = "hot-state"
 INGRESS = ("usage", "errors", "deploys", "feedback")
@@ -86,6 +88,22 @@ TOPICS: tuple[TopicSpec, ...] = (
         {**_kept(90), **BY_BROKER},
     ),
     TopicSpec(
+        PULSE,
+        "until when each partition is read, said by its owner",
+        "compact",
+        SMALL_SEGMENTS,
+        own_partitions=1,
+    ),
+    TopicSpec(
+        EXECUTIONS,
+        "claims to act, their outcomes, people's orders",
+        "delete",
+        # An order stands until it is taken back: nothing here may grow old.
+        {"retention.ms": "-1", "retention.bytes": "-1", **BY_BROKER},
+        frozenset({"cleanup.policy", "message.timestamp.type", "retention.ms"}),
+        own_partitions=1,
+    ),
+    TopicSpec(
         DEADLETTER,
         "records that could not be used",
         "delete",
@@ -151,6 +169,10 @@ def compare(
     wanted = partitions_of(spec, settings)
     found: list[Difference] = []
     if partitions != wanted:
+        if spec.name == EXECUTIONS:
+            fix = "Create it anew with one partition: the order of claims decides"
+            what = "partitions", str(partitions), str(wanted), fix
+            return [Difference(name, *what, fatal=True)]
         fatal = spec.name in (LOG, STATE, HOT, HOT_STATE)
         variable = "HOT_PARTITIONS" if spec in HOT_TOPICS else "PARTITIONS"
         found.append(_partition_difference(name, partitions, wanted, fatal, variable))

@@ -189,11 +189,16 @@ def table_of(heading: str) -> list[list[str]]:
     return [[cell.replace("`", "") for cell in row] for row in cells]
 
 
+def kept_for(retention_ms: int) -> str:
+    """How long a topic keeps records, in words."""
+    return f"{retention_ms // DAY_MS} days" if retention_ms >= 0 else "for ever"
+
+
 def test_security_page_knows_the_topics() -> None:
     """Names and retention of all topics are those of the table in the code."""
     said = {row[0]: row[3] for row in table_of("What is stored where")}
     real = {
-        spec.name: f"{int(spec.config['retention.ms']) // DAY_MS} days"
+        spec.name: kept_for(int(spec.config["retention.ms"]))
         if "retention.ms" in spec.config
         else "newest"
         for spec in (*TOPICS, *HOT_TOPICS)

@@ -19,7 +19,7 @@ EXAMPLES_MIN = 40
 def module_names() -> tuple[str, ...]:
     """Every module under detector and streams, except programs."""
     found: list[str] = []
-    for name in ("detector", "streams"):
+    for name in ("acting", "detector", "streams"):
         package = importlib.import_module(name)
         walked = pkgutil.walk_packages(package.__path__, f"{name}.")
         found += [name, *(module.name for module in walked)]
@@ -47,7 +47,7 @@ def test_search_misses_no_module() -> None:
     """Every Python file of the product is among the modules searched."""
     files = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        for name in ("detector", "streams")
+        for name in ("acting", "detector", "streams")
         for path in (ROOT / name).rglob("*.py")
         if path.stem != "__main__"
     }
@@ -56,6 +56,6 @@ def test_search_misses_no_module() -> None:
 
 def test_examples_are_found() -> None:
     """The core is documented by examples, and the search sees them."""
-    core = [name for name in module_names() if name.startswith("detector")]
+    core = [name for name in module_names() if name.startswith(("acting", "detector"))]
     count = sum(len(test.examples) for name in core for test in examples(name))
     assert count >= EXAMPLES_MIN

@@ -69,6 +69,7 @@ def tree_files() -> set[str]:
     """What of the source tree belongs into a wheel, under its names there."""
     found: set[str] = set()
     for name, installed in [
+        ("acting", "acting"),
         ("detector", "detector"),
         ("streams", "streams"),
         ("rules", "hypercare_rules"),
@@ -90,7 +91,7 @@ def test_wheel_holds_the_whole_tree(wheel: Path) -> None:
 def copied_tree(folder: Path, *, at_s: int, mode: int) -> Path:
     """A copy of what the wheel is made of, with other times and permissions."""
     folder.mkdir()
-    for name in ("detector", "streams", "rules"):
+    for name in ("acting", "detector", "streams", "rules"):
         shutil.copytree(
             ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
         )

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-CORE = sorted((ROOT / "detector").rglob("*.py"))
+CORE = sorted(p for n in ("acting", "detector") for p in (ROOT / n).rglob("*.py"))
 IDS = [str(path.relative_to(ROOT)) for path in CORE]
 
 

@@ -1,0 +1,269 @@
+"""Interlocks: each may refuse a claim, in this order. Add one: a function, a line.
+
+What was seen to do harm elsewhere: rollbacks executed twice, on stale evidence, to a
+release that is as bad, back and forth, many at once, or during a freeze. Each lock
+says why, and what helps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+from acting.answers import Answer, Ruling, Why
+from acting.known import DAY_MS, EVERY, HOUR_MS, Done, Known, LeaseState, Request
+from acting.records import Mode, Order
+from detector.verdicts import Action, RecommendationState
+
+Lock = Callable[[Known, Request], Ruling | None]
+
+EXECUTABLE = (
+    Action.WITHDRAW,
+    Action.REPLACE,
+    Action.HOLD,
+    Action.HALT,
+    Action.ROLLBACK,
+)
+"""What a machine can do. A hotfix is written by people, the rest is no action."""
+
+LARGE = (Action.ROLLBACK, Action.HALT)
+"""What limits count: a component off harms nobody who does not use it."""
+
+NEEDS_TARGET = (Action.ROLLBACK, Action.REPLACE)
+SKEW_MAX_MS = 60_000
+COOLDOWN_MS = HOUR_MS // 2
+HOURLY_MAX, DAILY_MAX = 1, 3
+STORM_MS = 15 * 60_000
+STORM_SHARE, STORM_MIN = 0.05, 2
+APPROVALS = 1
+
+
+def executable(_: Known, request: Request) -> Ruling | None:
+    """Only what a machine can do is granted to one."""
+    action = request.wanted.action
+    if action in EXECUTABLE:
+        return None
+    text = f"{action} is nothing that can be executed: tell a person"
+    return Ruling(Answer.NEEDS_APPROVAL, Why.NOT_EXECUTABLE, text)
+
+
+def handled(known: Known, request: Request) -> Ruling | None:
+    """One execution of an action, whoever asks."""
+    lease = known.leases.get((request.wanted.id, request.wanted.action))
+    if lease is None:
+        return None
+    if lease.state is LeaseState.EXECUTED:
+        text = f"{lease.holder} has done it"
+        return Ruling(Answer.HANDLED, Why.EXECUTED, text)
+    if lease.is_held(request.at_ms):
+        left_s = (lease.until_ms - request.at_ms) // 1000
+        text = f"{lease.holder} is at it, for at most {left_s} s more"
+        return Ruling(Answer.HANDLED, Why.IN_PROGRESS, text)
+    if lease.state is LeaseState.RELEASED:
+        return None
+    # Begun and not known to have ended well: doing it again may do harm.
+    if _approvals_since(known, request, lease.granted_ms) >= APPROVALS:
+        return None
+    how = "failed" if lease.state is LeaseState.FAILED else "never told its end"
+    detail = lease.detail or "no detail"
+    text = f"{lease.holder} began it and {how} ({detail}): look, then approve it anew"
+    return Ruling(Answer.NEEDS_APPROVAL, Why.FAILED_BEFORE, text)
+
+
+def open_still(known: Known, request: Request) -> Ruling | None:
+    """A recommendation that was closed, by anybody, is over."""
+    wanted = request.wanted
+    if wanted.state is RecommendationState.EXECUTED:
+        return Ruling(Answer.HANDLED, Why.EXECUTED, "it was carried out, as events say")
+    rejected = known.rejected.get(wanted.id)
+    if rejected is not None:
+        text = f"{rejected.actor} rejected it: {rejected.why}"
+        return Ruling(Answer.HANDLED, Why.WITHDRAWN, text)
+    if wanted.state in (RecommendationState.OPEN, RecommendationState.ACKNOWLEDGED):
+        return None
+    return Ruling(Answer.HANDLED, Why.CLOSED, f"it is {wanted.state}")
+
+
+def fresh(_: Known, request: Request) -> Ruling | None:
+    """An old recommendation says nothing about now."""
+    wanted, at_ms = request.wanted, request.at_ms
+    if at_ms > wanted.expires_at:
+        text = f"it expired {(at_ms - wanted.expires_at) / 1000:.0f} s ago"
+        return Ruling(Answer.STALE, Why.EXPIRED, text)
+    if wanted.issued_at > at_ms + SKEW_MAX_MS:
+        text = f"it was issued {(wanted.issued_at - at_ms) / 1000:.0f} s ahead of now"
+        return Ruling(Answer.STALE, Why.ISSUED_AHEAD, text)
+    return None
+
+
+def newest(known: Known, request: Request) -> Ruling | None:
+    """A revision that somebody has seen replaces those before it."""
+    wanted = request.wanted
+    seen = known.newest[wanted.id]
+    if (wanted.revision, wanted.issued_at) >= (seen.revision, seen.issued_at):
+        return None
+    if wanted.revision == seen.revision:
+        return None  # the same said again a little later
+    text = f"revision {wanted.revision}, there is {seen.revision}: read it again"
+    return Ruling(Answer.STALE, Why.SUPERSEDED, text)
+
+
+def kill_switch(known: Known, _: Request) -> Ruling | None:
+    """One order stops everything."""
+    stopped = known.stopped
+    if stopped is None:
+        return None
+    text = f"{stopped.actor} stopped all actions: {stopped.why}"
+    return Ruling(Answer.FROZEN, Why.KILLED, text)
+
+
+def freeze(known: Known, request: Request) -> Ruling | None:
+    """A frozen service is left as it is."""
+    order = _of_service(known.frozen, request)
+    if order is None:
+        return None
+    text = f"{order.actor} froze {order.service}: {order.why}"
+    return Ruling(Answer.FROZEN, Why.FROZEN, text)
+
+
+def mode(known: Known, request: Request) -> Ruling | None:
+    """The rule and the service's owner say how far machines may go."""
+    least = effective_mode(known, request)
+    if least.rank >= Mode.APPROVE.rank:
+        return None
+    text = f"mode is {least}: machines may act from {Mode.APPROVE} on"
+    return Ruling(Answer.MODE_TOO_LOW, Why.MODE, text)
+
+
+def target(_: Known, request: Request) -> Ruling | None:
+    """Back to nowhere is no rollback."""
+    wanted = request.wanted
+    if wanted.action not in NEEDS_TARGET or wanted.target:
+        return None
+    text = "no release is known to be safe to go back to: page a person"
+    return Ruling(Answer.NEEDS_APPROVAL, Why.NO_TARGET, text)
+
+
+def ping_pong(known: Known, request: Request) -> Ruling | None:
+    """Never back to what was left within a day."""
+    wanted = request.wanted
+    for done in _large(known, request, DAY_MS):
+        left = done.recommendation
+        if left.release == wanted.target and left.component == wanted.component:
+            text = f"{wanted.target} was itself rolled back within a day: page a person"
+            return Ruling(Answer.FROZEN, Why.PING_PONG, text)
+    return None
+
+
+def cooldown(known: Known, request: Request) -> Ruling | None:
+    """After an action a service is left in peace, or nobody sees what it did."""
+    if request.wanted.action not in LARGE or _is_approved(known, request):
+        return None
+    for done in _large(known, request, COOLDOWN_MS):
+        left_s = (done.at_ms + COOLDOWN_MS - request.at_ms) // 1000
+        text = f"an action on this service was begun, {left_s} s of cooldown are left"
+        return Ruling(Answer.FROZEN, Why.COOLDOWN, text)
+    return None
+
+
+def budget(known: Known, request: Request) -> Ruling | None:
+    """So many by machine alone, then people decide."""
+    if request.wanted.action not in LARGE or _is_approved(known, request):
+        return None
+    for most, span_ms, word in (
+        (HOURLY_MAX, HOUR_MS, "hour"),
+        (DAILY_MAX, DAY_MS, "day"),
+    ):
+        if sum(1 for _ in _large(known, request, span_ms)) >= most:
+            text = f"{most} an {word} of this service are spent: a person has to agree"
+            return Ruling(Answer.NEEDS_APPROVAL, Why.BUDGET, text)
+    return None
+
+
+def storm(known: Known, request: Request) -> Ruling | None:
+    """Many services at once are no faulty release."""
+    if request.wanted.action not in LARGE or _is_approved(known, request):
+        return None
+    since_ms = max(request.at_ms - STORM_MS, known.calmed_ms)
+    services = {
+        done.recommendation.service
+        for done in known.done
+        if done.at_ms > since_ms and done.recommendation.action in LARGE
+    } - {request.wanted.service}
+    most = max(STORM_MIN, math.ceil(STORM_SHARE * request.claim.services))
+    if len(services) < most:
+        return None
+    text = (
+        f"{len(services)} other services within 15 min: no faulty release does that; "
+        "a person has to agree, or to say that it is over"
+    )
+    return Ruling(Answer.NEEDS_APPROVAL, Why.STORM, text)
+
+
+def approval(known: Known, request: Request) -> Ruling | None:
+    """In mode approve a person has to agree."""
+    asks = effective_mode(known, request) is Mode.APPROVE
+    if not asks or _is_approved(known, request):
+        return None
+    text = f"{APPROVALS} approval is needed: `hypercare order approve`"
+    return Ruling(Answer.NEEDS_APPROVAL, Why.APPROVAL, text)
+
+
+LOCKS: tuple[Lock, ...] = (
+    open_still,
+    fresh,
+    newest,
+    executable,
+    handled,
+    kill_switch,
+    freeze,
+    mode,
+    target,
+    ping_pong,
+    cooldown,
+    budget,
+    storm,
+    approval,
+)
+"""In the order in which they are asked: what is over before what is forbidden, what is
+forbidden before what a person can allow."""
+
+
+def effective_mode(known: Known, request: Request) -> Mode:
+    """The least of the rule's mode and what people allow the service."""
+    told = request.wanted.mode
+    own = Mode(told) if told in list(Mode) else Mode.SHADOW
+    allowed = [
+        known.modes[name]
+        for name in (EVERY, request.wanted.service)
+        if name in known.modes
+    ]
+    return min([own, *allowed], key=lambda one: one.rank)
+
+
+def _of_service(orders: dict[str, Order], request: Request) -> Order | None:
+    return orders.get(EVERY) or orders.get(request.wanted.service)
+
+
+def _is_approved(known: Known, request: Request) -> bool:
+    return _approvals_since(known, request, 0) >= APPROVALS
+
+
+def _approvals_since(known: Known, request: Request, since_ms: int) -> int:
+    given = known.approvals.get((request.wanted.id, request.wanted.action), {})
+    return sum(at_ms > since_ms for at_ms in given.values())
+
+
+def _large(known: Known, request: Request, span_ms: int) -> Iterator[Done]:
+    """Large actions on the same service and environment, newest first."""
+    wanted = request.wanted
+    for done in reversed(known.done):
+        other = done.recommendation
+        if done.at_ms <= request.at_ms - span_ms:
+            continue
+        same = (other.service, other.environment) == (
+            wanted.service,
+            wanted.environment,
+        )
+        if same and other.id != wanted.id and other.action in LARGE:
+            yield done

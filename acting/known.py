@@ -1,0 +1,93 @@
+"""What interlocks look at: leases, what was done, and what people ordered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from acting.records import Claim, Mode, Order
+from detector.verdicts import RecommendationRecord
+
+EVERY = "*"
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+
+class LeaseState(StrEnum):
+    """Life of a lease."""
+
+    HELD = "held"
+    EXECUTED = "executed"
+    FAILED = "failed"
+    RELEASED = "released"
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to carry out one action of one recommendation."""
+
+    token: str
+    holder: str
+    recommendation: RecommendationRecord
+    granted_ms: int
+    until_ms: int
+    state: LeaseState = LeaseState.HELD
+    ended_ms: int = 0
+    detail: str = ""
+
+    def is_held(self, now_ms: int) -> bool:
+        """Whether somebody may be at it."""
+        return self.state is LeaseState.HELD and now_ms < self.until_ms
+
+
+class Done(NamedTuple):
+    """An action that was begun, whether or not its end was told."""
+
+    recommendation: RecommendationRecord
+    at_ms: int
+
+
+class Request(NamedTuple):
+    """A claim beside what it is about, at the time it was appended."""
+
+    claim: Claim
+    wanted: RecommendationRecord
+    at_ms: int
+
+
+@dataclass(slots=True)
+class Known:
+    """What interlocks look at.
+
+    Attributes
+    ----------
+    leases : dict
+        By (recommendation id, action).
+    newest : dict
+        Newest revision that anybody has shown, by recommendation id.
+    done : list of Done
+        Actions that were begun, oldest first.
+    stopped : Order or None
+        The kill switch.
+    frozen : dict
+        By service, ``*`` for every one.
+    modes : dict
+        The most that a service may do, whatever its rule says.
+    approvals : dict
+        By (recommendation id, action) and person: when.
+    rejected : dict
+        By recommendation id.
+    calmed_ms : int
+        When a person last said that a storm is over.
+    """
+
+    leases: dict[tuple[str, str], Lease] = field(default_factory=dict)
+    newest: dict[str, RecommendationRecord] = field(default_factory=dict)
+    done: list[Done] = field(default_factory=list)
+    stopped: Order | None = None
+    frozen: dict[str, Order] = field(default_factory=dict)
+    modes: dict[str, Mode] = field(default_factory=dict)
+    approvals: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+    rejected: dict[str, Order] = field(default_factory=dict)
+    calmed_ms: int = 0

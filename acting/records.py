@@ -1,0 +1,143 @@
+"""Records of ``hypercare.executions``: claims, their outcomes, people's orders.
+
+JSON, told apart by ``type``. Their order in the topic's one partition decides, their
+time is the time at which Kafka appended them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+LEASE_MAX_S = 86_400
+Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
+Name = Annotated[str, Meta(min_length=1, max_length=256)]
+Text = Annotated[str, Meta(max_length=2_048)]
+
+
+class Damaged(Exception):
+    """The bytes are no record of this topic; the text says why."""
+
+
+class End(StrEnum):
+    """How a claim that was granted ended."""
+
+    EXECUTED = "executed"
+    FAILED = "failed"
+    RELEASED = "released"
+
+
+class Word(StrEnum):
+    """What people order.
+
+    stop, resume: the kill switch. freeze, thaw: a service, or all. approve, reject: a
+    recommendation. mode: the most that a service may do by itself (any other value:
+    what its rule says). calm: a storm is over.
+    """
+
+    STOP = "stop"
+    RESUME = "resume"
+    FREEZE = "freeze"
+    THAW = "thaw"
+    MODE = "mode"
+    APPROVE = "approve"
+    REJECT = "reject"
+    CALM = "calm"
+
+
+class Mode(StrEnum):
+    """How far a rule may go by itself, least first."""
+
+    SHADOW = "shadow"
+    RECOMMEND = "recommend"
+    APPROVE = "approve"
+    AUTO = "auto"
+
+    @property
+    def rank(self) -> int:
+        """Place in the order."""
+        return list(Mode).index(self)
+
+
+class Claim(
+    Struct, tag_field="type", tag="claim", frozen=True, forbid_unknown_fields=True
+):
+    """Somebody wants to carry a recommendation out.
+
+    Attributes
+    ----------
+    token : str
+        Name of this wish, made by who has it; random.
+    holder : str
+        Who wants it: a job, an actuator, a person.
+    topic, key, value, signature : str, str, bytes, str
+        The recommendation's record as it was read, value byte by byte.
+    lease_s : int
+        Seconds after which the claim is void unless its end was told.
+    services : int
+        Number of services under judgement, for the limit on storms.
+    """
+
+    token: Token
+    holder: Name
+    topic: Name
+    key: Name
+    value: bytes
+    signature: Text
+    lease_s: Annotated[int, Meta(ge=1, le=LEASE_MAX_S)] = 600
+    services: Annotated[int, Meta(ge=0)] = 0
+
+
+class Outcome(
+    Struct, tag_field="type", tag="outcome", frozen=True, forbid_unknown_fields=True
+):
+    """How what a claim was granted for ended."""
+
+    token: Token
+    end: End
+    detail: Text = ""
+
+
+class Order(
+    Struct, tag_field="type", tag="order", frozen=True, forbid_unknown_fields=True
+):
+    """What a person said, with who and why; ``*`` stands for every service.
+
+    ``value`` is the mode, or the action that is approved.
+    """
+
+    word: Word
+    actor: Name
+    why: Text
+    service: Name = "*"
+    value: Text = ""
+    recommendation_id: Text = ""
+
+
+Record = Claim | Outcome | Order
+
+_decoder = msgspec.json.Decoder(Record)
+_encoder = msgspec.json.Encoder()
+
+
+def encode(record: Record) -> bytes:
+    """A record as it stands in the topic."""
+    return _encoder.encode(record)
+
+
+def decode(value: bytes | None) -> Record:
+    """The record of such bytes.
+
+    Raises
+    ------
+    Damaged
+        If they are none.
+    """
+    try:
+        found: Record = _decoder.decode(value or b"")
+        return found
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Damaged(str(error)) from error

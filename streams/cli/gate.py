@@ -1,0 +1,204 @@
+"""``hypercare gate``: may this job go on, must it act, or neither?"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import click
+from msgspec import to_builtins
+
+from acting.answers import Answer, Ruling, Why
+from acting.records import End, Outcome
+from streams.cli.common import json_option, settings
+from streams.cli.exits import explained
+from streams.errors import Refused, Unreachable
+from streams.gate.asking import Question, Reply, ask
+from streams.gate.executions import Executions
+from streams.gate.reading import Topics
+from streams.settings import Settings
+from streams.signing import Verifier
+from streams.wallclock import monotonic_s, now_ms
+
+LEASE_S = 600
+COMMAND_FAILED = 70
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("service")
+@click.argument("release")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option("--environment", default="production", show_default=True)
+@click.option("--component", help="A component of the release.")
+@click.option(
+    "--on-unavailable",
+    type=click.Choice(["continue", "halt"]),
+    required=True,
+    help="What the job does while nobody knows: go on (0) or halt (30).",
+)
+@click.option("--holder", help="Who asks, for others to read [default: user@host].")
+@click.option(
+    "--lease",
+    "lease_s",
+    type=click.IntRange(1, 86_400),
+    default=LEASE_S,
+    show_default=True,
+    help="Seconds after which a person has to look, unless the end was told.",
+)
+@json_option
+@explained
+def gate(
+    service: str,
+    release: str,
+    command: tuple[str, ...],
+    environment: str,
+    component: str | None,
+    on_unavailable: str,
+    holder: str | None,
+    lease_s: int,
+    as_json: bool,
+) -> None:
+    """Say whether to go on with RELEASE of SERVICE; carry out what is to be done.
+
+    COMMAND, given after ``--``, runs only where the answer is 10, for one caller of
+    all, with HYPERCARE_GATE_ACTION, HYPERCARE_GATE_TARGET and what else is known in its
+    environment, and its end is reported. Without COMMAND the caller acts and reports
+    with `hypercare executions end TOKEN`.
+
+    Exit codes: 0 healthy, go on; 10 act; 11 already handled; 20 inconclusive or no
+    data; 21 stale, blind, unreliable or not signed; 22 frozen or killed; 23 needs
+    approval; 24 mode too low; 30 unreachable; 70 COMMAND failed; 2 wrong use.
+    """
+    conf = settings()
+    verifier = _verifier(conf)
+    token = secrets.token_hex(16)
+    question = Question(
+        service, environment, release, component, holder or who(), token, lease_s
+    )
+    stopped = _stopped_here(conf)
+    if stopped is not None:
+        _say(stopped, None, token, as_json)
+        raise SystemExit(stopped.answer)
+    with ExitStack() as stack:
+        try:
+            topics = Topics(conf, monotonic_s=monotonic_s)
+            stack.callback(topics.close)
+            opened = _Lazy(conf, stack)
+            reply = ask(question, topics, verifier, opened, now_ms())
+        except Unreachable as error:
+            _say_unreachable(error, on_unavailable, as_json)
+        _say(reply.ruling, reply, token, as_json)
+        if reply.ruling.answer is Answer.ACT and command:
+            raise SystemExit(_carry_out(command, reply, token, opened()))
+    raise SystemExit(reply.ruling.answer)
+
+
+class _Lazy:
+    """Opens the topic of claims when it is first needed."""
+
+    def __init__(self, conf: Settings, stack: ExitStack) -> None:
+        self._conf, self._stack = conf, stack
+        self._found: Executions | None = None
+
+    def __call__(self) -> Executions:
+        if self._found is None:
+            self._found = Executions(self._conf, monotonic_s=monotonic_s)
+            self._stack.callback(self._found.close)
+        return self._found
+
+
+def _verifier(conf: Settings) -> Verifier:
+    if not conf.public_keys:
+        raise Refused(
+            "no key is trusted: set HYPERCARE_PUBLIC_KEYS to the .pub files of the "
+            "workers (`hypercare keys new` makes them)"
+        )
+    return Verifier.load(conf.public_keys)
+
+
+def _stopped_here(conf: Settings) -> Ruling | None:
+    """The kill switches that need no Kafka: a variable and a file."""
+    if conf.stop:
+        text = "HYPERCARE_STOP is set: unset it to let actions happen"
+        return Ruling(Answer.FROZEN, Why.KILLED, text)
+    if conf.stop_file.exists():
+        text = f"{conf.stop_file} is there: remove it to let actions happen"
+        return Ruling(Answer.FROZEN, Why.KILLED, text)
+    return None
+
+
+def who() -> str:
+    """Who runs this, for others to read."""
+    user = os.environ.get("USER") or f"uid{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _say_unreachable(error: Unreachable, on_unavailable: str, as_json: bool) -> None:
+    answer = Answer.UNREACHABLE if on_unavailable == "halt" else Answer.GO_ON
+    if as_json:
+        said = {"answer": answer, "why": "unreachable", "text": str(error)}
+        click.echo(json.dumps(said))
+    click.echo(f"hypercare gate: {error}; told to {on_unavailable}", err=True)
+    raise SystemExit(answer)
+
+
+def _say(ruling: Ruling, reply: Reply | None, token: str, as_json: bool) -> None:
+    found = reply.recommendation if reply else None
+    if as_json:
+        said = {
+            "answer": ruling.answer,
+            "why": ruling.why,
+            "text": ruling.text,
+            "token": token if ruling.answer is Answer.ACT else None,
+            "recommendation": to_builtins(found),
+        }
+        click.echo(json.dumps(said))
+        return
+    click.echo(f"{ruling.answer:d} {ruling.why}: {ruling.text}")
+    if found is not None:
+        click.echo(f"   {found.id} revision {found.revision}: {found.sentence}")
+    if ruling.answer is Answer.ACT:
+        click.echo(f"   token {token}")
+
+
+def _carry_out(
+    command: Sequence[str], reply: Reply, token: str, executions: Executions
+) -> int:
+    """Run the command and report its end; the lease is given back if it can not run."""
+    assert reply.recommendation is not None
+    known = variables(reply, token)
+    try:
+        done = subprocess.run(command, env=os.environ | known, check=False)
+    except OSError as error:
+        executions.append(Outcome(token, End.RELEASED, f"could not run: {error}"))
+        raise Refused(f"{command[0]}: {error.strerror}: nothing was done") from error
+    if done.returncode == 0:
+        executions.append(Outcome(token, End.EXECUTED))
+        return Answer.ACT
+    executions.append(Outcome(token, End.FAILED, f"exit code {done.returncode}"))
+    click.echo(f"hypercare gate: the command ended with {done.returncode}", err=True)
+    return COMMAND_FAILED
+
+
+def variables(reply: Reply, token: str) -> dict[str, str]:
+    """What the command finds in its environment."""
+    wanted = reply.recommendation
+    assert wanted is not None
+    found = {
+        "ACTION": wanted.action.value,
+        "TARGET": wanted.target or "",
+        "SERVICE": wanted.service,
+        "ENVIRONMENT": wanted.environment,
+        "RELEASE": wanted.release,
+        "COMPONENT": wanted.component or "",
+        "RECOMMENDATION": wanted.id,
+        "REVISION": str(wanted.revision),
+        "REASON": wanted.sentence,
+        "TOKEN": token,
+    }
+    return {f"HYPERCARE_GATE_{name}": value for name, value in found.items()}

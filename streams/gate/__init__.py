@@ -1,0 +1,1 @@
+"""The acting side's shell: reads what workers say, claims, reports."""

@@ -1,0 +1,107 @@
+"""One question of a job: may I go on, must I act, or neither?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from acting.answers import Ruling
+from acting.records import Claim
+from acting.standing import sight, standing
+from acting.trust import Check, distrust
+from detector.verdicts import RecommendationRecord
+from streams.gate.executions import Executions
+from streams.gate.reading import Signed, Situation, Topics
+from streams.signing import Unsigned, Verifier
+
+
+class Question(NamedTuple):
+    """Whom it is about, and who asks.
+
+    ``token`` names this question; the same one asked again gets the same answer.
+    """
+
+    service: str
+    environment: str
+    release: str
+    component: str | None
+    holder: str
+    token: str
+    lease_s: int
+
+
+class Reply(NamedTuple):
+    """The ruling, and what it is about."""
+
+    ruling: Ruling
+    situation: Situation
+    recommendation: RecommendationRecord | None
+
+
+def ask(
+    question: Question,
+    topics: Topics,
+    verifier: Verifier,
+    executions: Callable[[], Executions],
+    now_ms: int,
+) -> Reply:
+    """Answer a question; the lease is taken where the answer is to act.
+
+    Raises
+    ------
+    Unreachable
+        If Kafka does not answer.
+    """
+    seen = topics.situation(
+        question.service,
+        question.environment,
+        question.release,
+        question.component,
+        now_ms,
+    )
+    signed = seen.recommendation
+    pulse = seen.pulse
+    blind = sight(
+        told_ms=seen.told_ms,
+        read_until_ms=pulse.read_until_ms if pulse else None,
+        state=pulse.state.value if pulse else "",
+        reason=pulse.reason if pulse else "",
+        now_ms=now_ms,
+    )
+    said = blind or standing(seen.verdict, is_recommended=signed is not None)
+    if said is not None or signed is None:
+        assert said is not None
+        return Reply(said, seen, signed.record if signed else None)
+    # Before anything is claimed: what a stranger wrote must not hold a lease.
+    ruling = distrust(*signed[:4], checker(verifier))
+    if ruling is None:
+        ruling = executions().claim(_claim(question, signed, seen.services))
+    return Reply(ruling, seen, signed.record)
+
+
+def _claim(question: Question, signed: Signed, services: int) -> Claim:
+    return Claim(
+        token=question.token,
+        holder=question.holder,
+        topic=signed.topic,
+        key=signed.key,
+        value=signed.value,
+        signature=signed.signature,
+        lease_s=question.lease_s,
+        services=services,
+    )
+
+
+def checker(verifier: Verifier) -> Check:
+    """A verifier in the words of ``acting``: why not, or None."""
+
+    def check(
+        topic: str, key: bytes, value: bytes, signature: bytes | None
+    ) -> str | None:
+        try:
+            verifier.check(topic, key, value, signature)
+        except Unsigned as error:
+            return str(error)
+        return None
+
+    return check

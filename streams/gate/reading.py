@@ -1,0 +1,184 @@
+"""What is known of a release, read from the topics that workers write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+from msgspec import Struct
+
+from detector.verdicts import RecommendationRecord, VerdictRecord
+from detector.wire import scope_name
+from streams.errors import Unreachable
+from streams.greeting import explained_error, open_client
+from streams.lanes import partition_of
+from streams.pulse import Pulse
+from streams.settings import Settings
+from streams.signing import HEADER
+from streams.topics import LOG, PULSE
+
+POLL_MS = 500
+RECOMMENDED_WITHIN_MS = 20 * 60_000
+"""Twice as long as a recommendation is fresh; older ones are of no use."""
+
+
+class Signed(NamedTuple):
+    """A recommendation as it stands in its topic."""
+
+    topic: str
+    key: str
+    value: bytes
+    signature: str
+    record: RecommendationRecord
+
+
+class Situation(NamedTuple):
+    """What workers have said of one release.
+
+    ``told_ms`` is when the owner of its partition last spoke, ``services`` how many
+    services have a verdict.
+    """
+
+    verdict: VerdictRecord | None
+    recommendation: Signed | None
+    pulse: Pulse | None
+    told_ms: int | None
+    services: int
+
+
+class _Named(Struct):
+    service: str
+
+
+class Topics:
+    """Reads whole topics up to their present end.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where Kafka is.
+    monotonic_s : callable
+        Clock for time limits.
+    """
+
+    def __init__(self, settings: Settings, *, monotonic_s: Callable[[], float]) -> None:
+        self._settings = settings
+        self._monotonic_s = monotonic_s
+        self._consumer: Any = open_client(
+            settings,
+            KafkaConsumer,
+            "gate",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._consumer.close()
+
+    def situation(
+        self,
+        service: str,
+        environment: str,
+        release: str,
+        component: str | None,
+        now_ms: int,
+    ) -> Situation:
+        """What workers have said of a release.
+
+        Raises
+        ------
+        Unreachable
+            If Kafka does not answer, or has no such topics.
+        """
+        try:
+            name = scope_name(service, environment, release, component)
+            verdict, services = self._verdict(name.encode())
+            wanted = verdict.recommendation_id if verdict else None
+            recommendation = (
+                self._recommendation(wanted, now_ms) if wanted is not None else None
+            )
+            pulse, told_ms = self._pulse(service)
+        except KafkaError as error:
+            raise explained_error(self._settings, error) from error
+        return Situation(verdict, recommendation, pulse, told_ms, services)
+
+    def _verdict(self, key: bytes) -> tuple[VerdictRecord | None, int]:
+        newest: bytes | None = None
+        services = set()
+        for record in self._read(self._parts("verdicts")):
+            if record.key == key:
+                newest = record.value
+            if record.value:
+                services.add(msgspec.json.decode(record.value, type=_Named).service)
+        found = msgspec.json.decode(newest, type=VerdictRecord) if newest else None
+        return found, len(services)
+
+    def _recommendation(self, name: str, now_ms: int) -> Signed | None:
+        parts = self._parts("recommendations")
+        part = parts[partition_of(name.encode(), len(parts))]
+        since_ms = now_ms - RECOMMENDED_WITHIN_MS
+        newest: Signed | None = None
+        for record in self._read([part], since_ms):
+            if record.key != name.encode():
+                continue
+            body = msgspec.json.decode(record.value, type=RecommendationRecord)
+            signature = dict(record.headers).get(HEADER, b"").decode("ascii", "replace")
+            found = Signed(record.topic, name, record.value, signature, body)
+            if newest is None or _age(found) >= _age(newest):
+                newest = found
+        return newest
+
+    def _pulse(self, service: str) -> tuple[Pulse | None, int | None]:
+        log = self._settings.topic(LOG)
+        partitions = len(self._consumer.partitions_for_topic(log) or ())
+        if not partitions:
+            raise self._no_topic(log)
+        wanted = str(partition_of(service.encode(), partitions)).encode()
+        newest: Any = None
+        for record in self._read(self._parts(PULSE)):
+            if record.key == wanted:
+                newest = record
+        if newest is None:
+            return None, None
+        return msgspec.json.decode(newest.value, type=Pulse), int(newest.timestamp)
+
+    def _parts(self, name: str) -> list[Any]:
+        topic = self._settings.topic(name)
+        numbers = sorted(self._consumer.partitions_for_topic(topic) or ())
+        if not numbers:
+            raise self._no_topic(topic)
+        return [TopicPartition(topic, number) for number in numbers]
+
+    def _no_topic(self, topic: str) -> Unreachable:
+        return Unreachable(
+            f"topic {topic} does not exist on {self._settings.kafka}: run "
+            "`hypercare topics create` or set HYPERCARE_PREFIX"
+        )
+
+    def _read(self, parts: list[Any], since_ms: int | None = None) -> Iterator[Any]:
+        consumer, ends = self._consumer, self._consumer.end_offsets(parts)
+        consumer.assign(parts)
+        if since_ms is None:
+            consumer.seek_to_beginning(*parts)
+        else:
+            found = consumer.offsets_for_times(dict.fromkeys(parts, since_ms))
+            for part in parts:
+                at = found.get(part)
+                consumer.seek(part, ends[part] if at is None else at.offset)
+        until_s = self._monotonic_s() + self._settings.io_timeout_s
+        while any(consumer.position(part) < ends[part] for part in parts):
+            for records in consumer.poll(POLL_MS).values():
+                yield from records
+                until_s = self._monotonic_s() + self._settings.io_timeout_s
+            if self._monotonic_s() > until_s:
+                raise Unreachable(
+                    f"topic {parts[0].topic} gives no records: ask Kafka's operator"
+                )
+
+
+def _age(one: Signed) -> tuple[int, int]:
+    return one.record.revision, one.record.issued_at
