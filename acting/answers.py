@@ -39,6 +39,7 @@ class Why(StrEnum):
     NO_DATA = "no_data"
     UNKNOWN = "unknown"
     UNRELIABLE = "unreliable"
+    UNREACHABLE = "unreachable"
     SILENT = "silent"
     BLIND = "blind"
     BEHIND = "behind"

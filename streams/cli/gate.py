@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import socket
@@ -20,10 +21,12 @@ from streams.cli.exits import explained
 from streams.errors import Refused, Unreachable
 from streams.gate.asking import Question, Reply, ask
 from streams.gate.executions import Executions
-from streams.gate.reading import Topics
-from streams.settings import Settings
+from streams.gate.reading import Topics, Unreadable
+from streams.settings import Settings, SettingsError
 from streams.signing import Verifier
 from streams.wallclock import monotonic_s, now_ms
+
+logger = logging.getLogger(__name__)
 
 LEASE_S = 600
 COMMAND_FAILED = 70
@@ -75,27 +78,44 @@ def gate(
     approval; 24 mode too low; 30 unreachable; 70 COMMAND failed; 2 wrong use.
     """
     conf = settings()
-    verifier = _verifier(conf)
     token = secrets.token_hex(16)
     question = Question(
         service, environment, release, component, holder or who(), token, lease_s
     )
-    stopped = _stopped_here(conf)
-    if stopped is not None:
-        _say(stopped, None, token, as_json)
-        raise SystemExit(stopped.answer)
     with ExitStack() as stack:
-        try:
-            topics = Topics(conf, monotonic_s=monotonic_s)
-            stack.callback(topics.close)
-            opened = _Lazy(conf, stack)
-            reply = ask(question, topics, verifier, opened, now_ms())
-        except Unreachable as error:
-            _say_unreachable(error, on_unavailable, as_json)
-        _say(reply.ruling, reply, token, as_json)
+        opened = _Lazy(conf, stack)
+        reply = _asked(conf, question, opened, stack)
+        if reply.ruling.answer is Answer.UNREACHABLE and on_unavailable == "continue":
+            reply = reply._replace(ruling=reply.ruling._replace(answer=Answer.GO_ON))
+        _say(reply, token, as_json)
         if reply.ruling.answer is Answer.ACT and command:
             raise SystemExit(_carry_out(command, reply, token, opened()))
     raise SystemExit(reply.ruling.answer)
+
+
+def _asked(
+    conf: Settings, question: Question, opened: _Lazy, stack: ExitStack
+) -> Reply:
+    """The reply, also where nobody can give one."""
+    verifier = _verifier(conf)
+    stopped = _stopped_here(conf)
+    if stopped is not None:
+        return Reply(stopped)
+    try:
+        topics = Topics(conf, monotonic_s=monotonic_s)
+        stack.callback(topics.close)
+        return ask(question, topics, verifier, opened, now_ms())
+    except Unreadable as error:
+        return Reply(Ruling(Answer.STALE, Why.DAMAGED, str(error)))
+    except Unreachable as error:
+        return Reply(Ruling(Answer.UNREACHABLE, Why.UNREACHABLE, str(error)))
+    except (Refused, SettingsError):
+        raise
+    except Exception as error:
+        # A defect of ours is no answer either, and must not look like any other code.
+        logger.exception("gate.failed")
+        text = f"the gate itself failed: {error!r}"
+        return Reply(Ruling(Answer.UNREACHABLE, Why.UNREACHABLE, text))
 
 
 class _Lazy:
@@ -138,17 +158,8 @@ def who() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def _say_unreachable(error: Unreachable, on_unavailable: str, as_json: bool) -> None:
-    answer = Answer.UNREACHABLE if on_unavailable == "halt" else Answer.GO_ON
-    if as_json:
-        said = {"answer": answer, "why": "unreachable", "text": str(error)}
-        click.echo(json.dumps(said))
-    click.echo(f"hypercare gate: {error}; told to {on_unavailable}", err=True)
-    raise SystemExit(answer)
-
-
-def _say(ruling: Ruling, reply: Reply | None, token: str, as_json: bool) -> None:
-    found = reply.recommendation if reply else None
+def _say(reply: Reply, token: str, as_json: bool) -> None:
+    ruling, found = reply.ruling, reply.recommendation
     if as_json:
         said = {
             "answer": ruling.answer,

@@ -31,11 +31,11 @@ class Question(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The ruling, and what it is about."""
+    """The ruling, and what it is about, as far as that is known."""
 
     ruling: Ruling
-    situation: Situation
-    recommendation: RecommendationRecord | None
+    situation: Situation | None = None
+    recommendation: RecommendationRecord | None = None
 
 
 def ask(

@@ -11,6 +11,7 @@ from kafka.errors import KafkaError
 from msgspec import Struct
 
 from detector.verdicts import RecommendationRecord, VerdictRecord
+from detector.version import CODE_VERSION
 from detector.wire import scope_name
 from streams.errors import Unreachable
 from streams.greeting import explained_error, open_client
@@ -23,6 +24,10 @@ from streams.topics import LOG, PULSE
 POLL_MS = 500
 RECOMMENDED_WITHIN_MS = 20 * 60_000
 """Twice as long as a recommendation is fresh; older ones are of no use."""
+
+
+class Unreadable(Exception):
+    """A worker's record is of no known form; the text says what to do."""
 
 
 class Signed(NamedTuple):
@@ -93,6 +98,8 @@ class Topics:
         ------
         Unreachable
             If Kafka does not answer, or has no such topics.
+        Unreadable
+            If what a worker wrote can not be read.
         """
         try:
             name = scope_name(service, environment, release, component)
@@ -104,6 +111,11 @@ class Topics:
             pulse, told_ms = self._pulse(service)
         except KafkaError as error:
             raise explained_error(self._settings, error) from error
+        except msgspec.DecodeError as error:
+            raise Unreadable(
+                f"what a worker wrote can not be read ({error}): is it newer than "
+                f"this hypercare {CODE_VERSION}?"
+            ) from error
         return Situation(verdict, recommendation, pulse, told_ms, services)
 
     def _verdict(self, key: bytes) -> tuple[VerdictRecord | None, int]:
