@@ -132,6 +132,10 @@ class Settings:
         default: nothing there asks for a password.
     web_names : tuple of str
         Further host names under which the pages may be asked for.
+    gates_host, gates_port : str, int
+        Where `hypercare gates serve` listens.
+    gates_tokens : Path or None
+        File of the tokens that may ask the gates.
     demo : bool
         Demonstration on one machine: a random identity key will do.
     """
@@ -160,6 +164,9 @@ class Settings:
     web_host: str = "127.0.0.1"
     web_port: int = 9108
     web_names: tuple[str, ...] = ()
+    gates_host: str = "127.0.0.1"
+    gates_port: int = 9109
+    gates_tokens: Path | None = None
     demo: bool = False
 
     @classmethod
@@ -262,6 +269,9 @@ VARIABLES: dict[str, Variable] = {
     "web_host": Variable("WEB_HOST", host, "address of /metrics and /readyz"),
     "web_port": Variable("WEB_PORT", integer(0, 65535), "port of /metrics"),
     "web_names": Variable("WEB_NAMES", hosts, "further host names, with commas"),
+    "gates_host": Variable("GATES_HOST", host, "address of the gates"),
+    "gates_port": Variable("GATES_PORT", integer(0, 65535), "port of the gates"),
+    "gates_tokens": Variable("GATES_TOKENS", file, "file of those who may ask them"),
     "demo": Variable("DEMO", flag, "1: demonstration, random identity key"),
 }
 IDENTITY = ("IDENTITY_KEY", "IDENTITY_KEY_FILE")

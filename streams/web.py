@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +16,13 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from streams.hosts import HostNames
 from streams.metrics import Metrics
 from streams.readiness import LoopWatch, Problem, Readiness
 
 BEAT_S = 0.5
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 9108
-LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 METHODS = ("GET", "HEAD")
 SHUTDOWN_S = 2.0
 
@@ -95,8 +94,7 @@ class Web:
         self._is_member = is_member
         self._monotonic_s = monotonic_s
         self._loop_watch = LoopWatch(BEAT_S)
-        self._names = frozenset(n.lower() for n in (*LOCAL_NAMES, host, *names))
-        self._any_address = not _is_loopback(host)
+        self._names = HostNames(host, names)
         self._runner: web.AppRunner | None = None
         self._beats: asyncio.Task[None] | None = None
         self._rendering = asyncio.Lock()
@@ -157,8 +155,7 @@ class Web:
         self, request: web.Request, handler: Handler
     ) -> web.StreamResponse:
         """Refuse foreign names and everything that is no reading."""
-        name = _host_name(request.headers.get("Host", ""))
-        if not self._knows(name):
+        if not self._names.know(request.headers.get("Host", "")):
             what = "this name is not known here"
             fix = f"use an address or set {self._variables.names}"
             return _json({"error": what, "fix": fix}, status=403)
@@ -171,11 +168,6 @@ class Web:
         except web.HTTPNotFound:
             paths = ["/metrics", "/healthz", "/readyz", "/v1/status"]
             return _json({"error": "not found", "paths": paths}, status=404)
-
-    def _knows(self, name: str | None) -> bool:
-        if name is None:
-            return False
-        return name in self._names or (self._any_address and _is_address(name))
 
     async def _metrics_page(self, request: web.Request) -> web.StreamResponse:
         accept = request.headers.get("Accept", "")
@@ -246,29 +238,3 @@ def _json(value: Any, status: int = 200) -> web.Response:
     """Numbers JSON does not have (no upper limit, say) become null."""
     body = msgspec.json.encode(value)
     return web.Response(body=body, status=status, content_type="application/json")
-
-
-def _host_name(header: str) -> str | None:
-    """The name of a Host header without its port; None if it is none."""
-    text = header.strip().lower()
-    if text.startswith("["):
-        name, bracket, port = text[1:].partition("]")
-        usable = bracket and (not port or port[0] == ":")
-        return name if usable else None
-    name, _, port = text.partition(":")
-    usable = name and (not port or port.isdecimal())
-    return name.removesuffix(".") if usable else None
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    return _is_address(host) and ipaddress.ip_address(host).is_loopback

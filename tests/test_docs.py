@@ -227,7 +227,11 @@ def test_security_page_names_the_ports() -> None:
 
     said = {int(row[0]): row[2] for row in table_of("Ports")}
     conf = Settings()
-    assert said == {conf.web_port: conf.web_host, DEFAULT_PORT: "127.0.0.1"}
+    assert said == {
+        conf.web_port: conf.web_host,
+        conf.gates_port: conf.gates_host,
+        DEFAULT_PORT: "127.0.0.1",
+    }
 
 
 def test_security_page_names_hashed_fields() -> None:

@@ -20,6 +20,7 @@ COMMANDS = {
     "status": "streams.cli.status",
     "state": "streams.cli.state",
     "gate": "streams.cli.gate",
+    "gates": "streams.cli.gates",
     "executions": "streams.cli.executions",
     "order": "streams.cli.order",
     "keys": "streams.cli.keys",

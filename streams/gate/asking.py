@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from acting.answers import Ruling
 from acting.records import Claim
@@ -11,8 +11,22 @@ from acting.standing import sight, standing
 from acting.trust import Check, distrust
 from detector.verdicts import RecommendationRecord
 from streams.gate.executions import Executions
-from streams.gate.reading import Signed, Situation, Topics
+from streams.gate.reading import Signed, Situation
 from streams.signing import Unsigned, Verifier
+
+
+class Knows(Protocol):
+    """Who knows what workers have said: topics read once, or a board that follows."""
+
+    def situation(
+        self,
+        service: str,
+        environment: str,
+        release: str,
+        component: str | None,
+        now_ms: int,
+    ) -> Situation:
+        """What workers have said of a release."""
 
 
 class Question(NamedTuple):
@@ -40,7 +54,7 @@ class Reply(NamedTuple):
 
 def ask(
     question: Question,
-    topics: Topics,
+    knows: Knows,
     verifier: Verifier,
     executions: Callable[[], Executions],
     now_ms: int,
@@ -52,7 +66,7 @@ def ask(
     Unreachable
         If Kafka does not answer.
     """
-    seen = topics.situation(
+    seen = knows.situation(
         question.service,
         question.environment,
         question.release,

@@ -13,7 +13,7 @@ from kafka.errors import KafkaError
 from acting.answers import Ruling
 from acting.ledger import Ledger
 from acting.records import Claim, Damaged, Record, decode, encode
-from streams.errors import Unreachable
+from streams.errors import Refused, Unreachable
 from streams.greeting import explained_error, open_client
 from streams.settings import Settings
 from streams.topics import EXECUTIONS
@@ -63,7 +63,18 @@ class Executions:
             self._read_to(self._consumer.end_offsets([self._part])[self._part])
 
     def append(self, record: Record) -> None:
-        """Write a record and read up to it."""
+        """Write a record and read up to it.
+
+        Raises
+        ------
+        Refused
+            If no reader would take the record; nothing is written then.
+        """
+        value = encode(record)
+        try:
+            decode(value)
+        except Damaged as error:
+            raise Refused(f"nobody would read this: {error}") from error
         with self._explained():
             if self._producer is None:
                 self._producer = open_client(
@@ -74,7 +85,7 @@ class Executions:
                     enable_idempotence=True,
                 )
             sent = self._producer.send(
-                self._part.topic, encode(record), partition=self._part.partition
+                self._part.topic, value, partition=self._part.partition
             )
             told = sent.get(timeout=self._settings.io_timeout_s)
             self._read_to(told.offset + 1)

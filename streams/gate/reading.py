@@ -137,10 +137,8 @@ class Topics:
         for record in self._read([part], since_ms):
             if record.key != name.encode():
                 continue
-            body = msgspec.json.decode(record.value, type=RecommendationRecord)
-            signature = dict(record.headers).get(HEADER, b"").decode("ascii", "replace")
-            found = Signed(record.topic, name, record.value, signature, body)
-            if newest is None or _age(found) >= _age(newest):
+            found = signed_of(record)
+            if is_newer(found, newest):
                 newest = found
         return newest
 
@@ -192,5 +190,16 @@ class Topics:
                 )
 
 
-def _age(one: Signed) -> tuple[int, int]:
-    return one.record.revision, one.record.issued_at
+def signed_of(record: Any) -> Signed:
+    """A record of the topic of recommendations, decoded."""
+    body = msgspec.json.decode(record.value, type=RecommendationRecord)
+    signature = dict(record.headers).get(HEADER, b"").decode("ascii", "replace")
+    return Signed(record.topic, record.key.decode(), record.value, signature, body)
+
+
+def is_newer(found: Signed, known: Signed | None) -> bool:
+    """Whether a record replaces the one that was known."""
+    if known is None:
+        return True
+    ages = [(one.record.revision, one.record.issued_at) for one in (found, known)]
+    return ages[0] >= ages[1]

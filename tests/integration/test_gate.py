@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import json
 import subprocess
 import sys
@@ -11,15 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from acting.answers import Answer, Why
+from streams.gate.access import Scope, digest_of, new_token
 from streams.gate.asking import Question, ask
 from streams.gate.executions import Executions
 from streams.gate.reading import Topics
-from streams.kafka_local import LocalKafka
+from streams.kafka_local import LocalKafka, free_ports
 from streams.signing import Verifier
 from streams.wallclock import monotonic_s, now_ms
 from tests.integration.detecting import RULES, DetectorStage, windows
@@ -122,6 +126,8 @@ def test_one_of_all_callers_acts(made: Gated, rng: np.random.Generator) -> None:
     (lease,) = [json.loads(line) for line in listed.stdout.splitlines()]
     assert (lease["action"], lease["target"]) == ("rollback", "2.3.1")
 
+    _asked_over_http(made)
+
     worker.kill()
     worker.wait()
     silent = made.gate(HYPERCARE_KAFKA="127.0.0.1:1")
@@ -130,3 +136,101 @@ def test_one_of_all_callers_acts(made: Gated, rng: np.random.Generator) -> None:
         "gate", *PLACE, "--on-unavailable", "continue", HYPERCARE_KAFKA="127.0.0.1:1"
     )
     assert going.returncode == Answer.GO_ON
+
+
+class Server:
+    """`hypercare gates serve` with a token for each scope."""
+
+    def __init__(self, made: Gated) -> None:
+        self.tokens = {scope: new_token() for scope in Scope}
+        lines = [f"{s} {s} {digest_of(t).hex()}" for s, t in self.tokens.items()]
+        path = made.folder / "tokens"
+        path.write_text("\n".join(lines))
+        self.port = free_ports(1)
+        own = {
+            "HYPERCARE_PUBLIC_KEYS": str(made.public),
+            "HYPERCARE_GATES_TOKENS": str(path),
+            "HYPERCARE_GATES_PORT": str(self.port),
+        }
+        with (made.folder / "gates.log").open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "streams.cli", "gates", "serve"],
+                cwd=ROOT,
+                env=made.environment("gates") | own,
+                stdout=out,
+                stderr=out,
+            )
+        made.workers.append(self.process)
+
+    def call(
+        self,
+        path: str,
+        body: object = None,
+        *,
+        scope: Scope | None = None,
+        host: str | None = None,
+    ) -> tuple[int, Any]:
+        """Ask; status and what came back."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        headers = {} if host is None else {"Host": host}
+        if scope is not None:
+            headers["Authorization"] = f"Bearer {self.tokens[scope]}"
+        try:
+            method = "GET" if body is None else "POST"
+            sent = None if body is None else json.dumps(body)
+            connection.request(method, path, sent, headers)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        except OSError:
+            return 0, None
+        finally:
+            connection.close()
+
+
+def _asked_over_http(made: Gated) -> None:
+    """Argo hears regressed; Flagger's hooks hear what the table says, and its rollback
+    that somebody else has done it; each scope may do what it may, and no more."""
+    server, question = Server(made), f"?service={PLACE[0]}&release={PLACE[1]}"
+    until(lambda: server.call("/readyz")[0] == 200, what="the gates have read all")
+    path = f"/v1/gate{question}"
+    assert server.call(path)[0] == 401
+    assert server.call(path, scope=Scope.READ, host="evil.example")[0] == 403
+    status, said = server.call(path, scope=Scope.READ)
+    assert (status, said["data"]["verdict"]) == (200, "regressed")
+    assert (said["data"]["action"], said["data"]["target"]) == ("rollback", "2.3.1")
+    other = server.call("/v1/gate?service=shop-bad&release=9+9", scope=Scope.READ)[1]
+    assert (other["data"]["verdict"], other["data"]["standing"]) == (
+        "inconclusive",
+        "unknown",
+    )
+    hook = {
+        "name": PLACE[0],
+        "namespace": "test",
+        "phase": "Progressing",
+        "metadata": {"release": PLACE[1], "token": server.tokens[Scope.ACT]},
+    }
+    for name, status in (("rollout", 409), ("event", 200), ("rollback", 409)):
+        assert server.call(f"/flagger/{name}", hook)[0] == status
+    reason = server.call("/flagger/rollback", hook)[1]["reason"]
+    assert reason.startswith(("in_progress", "executed"))
+    assert server.call("/flagger/nothing", hook)[0] == 404
+    claim = {"service": PLACE[0], "release": PLACE[1], "token": "t" * 16}
+    assert server.call("/v1/claims", claim, scope=Scope.READ)[0] == 403
+    assert server.call("/v1/claims", {**claim, "more": 1}, scope=Scope.ACT)[0] == 400
+    assert server.call("/v1/claims", claim, scope=Scope.ACT)[1]["answer"] == 11
+    stop = {"word": "stop", "why": "drill"}
+    assert server.call("/v1/orders", stop, scope=Scope.ACT)[0] == 403
+    assert server.call("/v1/orders", stop, scope=Scope.ADMIN)[0] == 200
+    listed = server.call("/v1/executions", scope=Scope.READ)[1]
+    assert (listed["stopped"]["actor"], len(listed["leases"])) == ("admin", 1)
+    (record,) = server.call("/v1/recommendations", scope=Scope.READ)[1][
+        "recommendations"
+    ]
+    Verifier.load([made.public]).check(
+        record["topic"],
+        record["key"].encode(),
+        base64.b64decode(record["value"]),
+        record["signature"].encode(),
+    )
+    server.process.terminate()
+    assert server.process.wait(timeout=30) == 0

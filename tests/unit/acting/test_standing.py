@@ -23,7 +23,7 @@ AWAKE: dict[str, Any] = {
 
 def said(verdict: Verdict) -> VerdictRecord:
     """A verdict record with that word; all else is empty."""
-    empty = {
+    empty: dict[str, Any] = {
         "service": "shop", "environment": "production", "release": "2",
         "component": None, "verdict": verdict, "reasons": [], "sentence": "so it is",
         "action": "continue", "condition": None, "decided_at": NOW, "window_end": NOW,

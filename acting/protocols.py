@@ -1,0 +1,122 @@
+"""One verdict, many protocols: what Argo Rollouts and Flagger hear of it.
+
+Each tool takes our answer for something else: Argo a JSON document, Flagger a status,
+which for one of its hooks means the opposite. So there is one table, here, and the
+servers only carry it. Nothing answered here claims anything: who asks every ten seconds
+must not take a lease.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from acting.answers import Answer, Ruling, Why
+
+
+class Standing(StrEnum):
+    """What is known of a release, as far as gates tell it apart."""
+
+    HEALTHY = "healthy"
+    REGRESSED = "regressed"
+    INCONCLUSIVE = "inconclusive"
+    NO_DATA = "no_data"
+    UNKNOWN = "unknown"
+    UNRELIABLE = "unreliable"
+    STALE = "stale"
+
+
+class Hook(StrEnum):
+    """Flagger's webhooks by type, in the order in which it asks them."""
+
+    CONFIRM_ROLLOUT = "confirm-rollout"
+    PRE_ROLLOUT = "pre-rollout"
+    ROLLOUT = "rollout"
+    CONFIRM_TRAFFIC_INCREASE = "confirm-traffic-increase"
+    CONFIRM_PROMOTION = "confirm-promotion"
+    POST_ROLLOUT = "post-rollout"
+    ROLLBACK = "rollback"
+    EVENT = "event"
+
+
+class Told(NamedTuple):
+    """A status and a reason."""
+
+    status: int
+    reason: str
+
+
+YES, NO = 200, 409
+"""Exactly 200: Flagger calls 204 a failure; of 429 and 5xx it drops the text."""
+
+NOT_YET_BAD = frozenset(Standing) - {Standing.REGRESSED}
+"""Before a release has traffic there is no data, and a no would hold it for ever."""
+
+FLAGGER: dict[Hook, frozenset[Standing]] = {
+    Hook.CONFIRM_ROLLOUT: NOT_YET_BAD,
+    Hook.PRE_ROLLOUT: NOT_YET_BAD,
+    Hook.ROLLOUT: NOT_YET_BAD,
+    Hook.CONFIRM_TRAFFIC_INCREASE: NOT_YET_BAD - {Standing.UNRELIABLE, Standing.STALE},
+    Hook.CONFIRM_PROMOTION: frozenset({Standing.HEALTHY}),
+    Hook.POST_ROLLOUT: frozenset(Standing),
+    # A yes rolls back.
+    Hook.ROLLBACK: frozenset({Standing.REGRESSED}),
+    Hook.EVENT: frozenset(Standing),
+}
+"""Standings to which a hook hears yes."""
+
+ARGO: dict[Standing, str] = {
+    Standing.HEALTHY: "healthy",
+    Standing.REGRESSED: "regressed",
+}
+"""All others are ``inconclusive`` for Argo: an error five times aborts a rollout."""
+
+_OF_WHY = {
+    Why.HEALTHY: Standing.HEALTHY,
+    Why.INCONCLUSIVE: Standing.INCONCLUSIVE,
+    Why.NO_DATA: Standing.NO_DATA,
+    Why.UNKNOWN: Standing.UNKNOWN,
+    Why.UNRELIABLE: Standing.UNRELIABLE,
+}
+
+
+def standing_of(ruling: Ruling | None) -> Standing:
+    """The standing behind what ``acting.standing`` says; None stands for a regression
+    with a recommendation to claim."""
+    if ruling is None or ruling.why is Why.REGRESSED:
+        return Standing.REGRESSED
+    return _OF_WHY.get(ruling.why, Standing.STALE)
+
+
+def flagger(hook: Hook, standing: Standing, refused: Ruling | None, text: str) -> Told:
+    """What a Flagger hook hears.
+
+    Parameters
+    ----------
+    hook : Hook
+        Which one asks.
+    standing : Standing
+        What is known of the release.
+    refused : Ruling or None
+        Why nothing may be executed now, for ``rollback``.
+    text : str
+        Why the standing is what it is.
+    """
+    if hook is Hook.ROLLBACK and standing is Standing.REGRESSED and refused is not None:
+        return Told(NO, f"{refused.why}: {refused.text}")
+    said = f"{standing}: {text}"
+    return Told(YES if standing in FLAGGER[hook] else NO, said)
+
+
+def argo_verdict(standing: Standing) -> str:
+    """The word that Argo's success and failure conditions compare with."""
+    return ARGO.get(standing, "inconclusive")
+
+
+def exit_code(standing: Standing) -> Answer:
+    """The answer of ``hypercare gate`` to a standing, where nothing is claimed."""
+    if standing is Standing.HEALTHY:
+        return Answer.GO_ON
+    if standing in (Standing.UNRELIABLE, Standing.STALE):
+        return Answer.STALE
+    return Answer.UNDECIDED

@@ -1,0 +1,94 @@
+"""``hypercare gates serve | token``: the gates as a server."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import signal
+
+import click
+
+from streams.cli.common import settings
+from streams.cli.exits import explained
+from streams.cli.service import begin_log, log_level_option
+from streams.errors import Refused
+from streams.gate.access import NAME, Scope, Tokens, digest_of, new_token
+from streams.gate.board import Board
+from streams.gate.executions import Executions
+from streams.gate.judging import Judge
+from streams.gate.server import Gates
+from streams.settings import Settings
+from streams.signing import Verifier
+from streams.wallclock import monotonic_s, now_ms
+
+logger = logging.getLogger(__name__)
+
+
+@click.group()
+def gates() -> None:
+    """Answer Argo Rollouts, Flagger and scripts over HTTP."""
+
+
+@gates.command()
+@click.argument("name")
+@click.option("--scope", type=click.Choice([s.value for s in Scope]), default="read")
+@explained
+def token(name: str, scope: str) -> None:
+    """Make a token for NAME, and the line for the file of HYPERCARE_GATES_TOKENS.
+
+    The token is shown once; the file holds its hash only.
+    """
+    if not NAME.fullmatch(name):
+        raise Refused(f"{name!r}: 1 to 100 letters, digits, '.', '_', '@' or '-'")
+    made = new_token()
+    click.echo(f"token: {made}", err=True)
+    click.echo(f"{name} {scope} {digest_of(made).hex()}")
+
+
+@gates.command()
+@log_level_option
+@explained
+def serve(log_level: str) -> None:
+    """Serve until told to stop (SIGTERM, Ctrl-C). Any number may run side by side.
+
+    /v1/gate for Argo Rollouts, /flagger/HOOK for Flagger, /v1/claims, /v1/outcomes
+    and /v1/orders for those who act; see docs/gate.md.
+    """
+    begin_log(log_level)
+    asyncio.run(_serve(settings()))
+
+
+async def _serve(conf: Settings) -> None:
+    if not conf.public_keys:
+        raise Refused("no key is trusted: set HYPERCARE_PUBLIC_KEYS to .pub files")
+    tokens = Tokens.load(conf.gates_tokens) if conf.gates_tokens else None
+    verifier = Verifier.load(conf.public_keys)
+    executions = await asyncio.to_thread(Executions, conf, monotonic_s=monotonic_s)
+    board = Board(conf, now_ms=now_ms, monotonic_s=monotonic_s)
+    server = Gates(
+        Judge(board, executions, verifier, now_ms=now_ms),
+        tokens,
+        host=conf.gates_host,
+        port=conf.gates_port,
+        names=conf.web_names,
+    )
+    ended = asyncio.Event()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(one, ended.set)
+    try:
+        await server.start()
+    except OSError as error:
+        word = "taken" if error.errno == errno.EADDRINUSE else str(error.strerror)
+        raise Refused(
+            f"{conf.gates_host}:{conf.gates_port} is {word}: set HYPERCARE_GATES_HOST "
+            "or HYPERCARE_GATES_PORT"
+        ) from error
+    logger.info("gates.listening host=%s port=%d", conf.gates_host, server.port)
+    board.start()
+    try:
+        await ended.wait()
+    finally:
+        await server.stop()
+        await asyncio.to_thread(board.stop)
+        await asyncio.to_thread(executions.close)

@@ -1,0 +1,119 @@
+"""Who may ask the gates what: bearer tokens with a scope, hashed where they are kept.
+
+A token file has a line for each: name, scope, SHA-256 of the token in hexadecimal.
+Clients that send no headers of their own put it where they can: user info of a URL
+(arrives as Basic), Flagger's ``metadata.token``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+import secrets
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from streams.errors import Refused
+
+TOKEN_BYTES = 32
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Scope(StrEnum):
+    """What a token is good for; each includes those before it."""
+
+    READ = "read"
+    ACT = "act"
+    ADMIN = "admin"
+
+    @property
+    def rank(self) -> int:
+        """Place in the order."""
+        return list(Scope).index(self)
+
+
+class Bearer(NamedTuple):
+    """Who asks, and how far they may go."""
+
+    name: str
+    scope: Scope
+
+
+class Tokens:
+    """Tokens of a file.
+
+    Parameters
+    ----------
+    bearers : dict
+        By the token's SHA-256.
+    """
+
+    def __init__(self, bearers: dict[bytes, Bearer]) -> None:
+        self._bearers = bearers
+
+    @classmethod
+    def load(cls, path: Path) -> Tokens:
+        """Read a token file.
+
+        Raises
+        ------
+        Refused
+            If it can not be read, or a line is none of ours.
+        """
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Refused(f"{path}: can not be read: {error}") from error
+        found: dict[bytes, Bearer] = {}
+        for number, line in enumerate(lines, 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            parts = line.split()
+            fits = len(parts) == 3 and parts[1] in list(Scope)
+            if not (fits and NAME.fullmatch(parts[0]) and DIGEST.fullmatch(parts[2])):
+                scopes = "|".join(Scope)
+                raise Refused(
+                    f"{path}:{number}: not of the form NAME {scopes} SHA256: "
+                    "`hypercare gates token` prints such a line"
+                )
+            found[bytes.fromhex(parts[2])] = Bearer(parts[0], Scope(parts[1]))
+        return cls(found)
+
+    def bearer(self, token: str) -> Bearer | None:
+        """Who has this token; all are compared, in the same time whichever fits."""
+        digest, found = digest_of(token), None
+        for known, bearer in self._bearers.items():
+            if hmac.compare_digest(known, digest):
+                found = bearer
+        return found
+
+
+def digest_of(token: str) -> bytes:
+    """What is kept of a token."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def new_token() -> str:
+    """A token nobody can guess."""
+    return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+def token_in(authorization: str) -> str | None:
+    """The token of an Authorization header: bearer, or the password of Basic."""
+    kind, _, rest = authorization.partition(" ")
+    if kind.lower() == "bearer":
+        return rest.strip() or None
+    if kind.lower() != "basic":
+        return None
+    try:
+        _, colon, password = (
+            base64.b64decode(rest, validate=True).decode().partition(":")
+        )
+    except (binascii.Error, ValueError):
+        return None
+    return password if colon and password else None

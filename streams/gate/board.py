@@ -1,0 +1,216 @@
+"""What workers have said, kept in memory: for those who are asked again and again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from detector.verdicts import VerdictRecord
+from detector.wire import scope_name
+from streams.errors import Unreachable
+from streams.gate.reading import (
+    RECOMMENDED_WITHIN_MS,
+    Signed,
+    Situation,
+    is_newer,
+    signed_of,
+)
+from streams.greeting import explained_error, open_client
+from streams.lanes import partition_of
+from streams.pulse import Pulse
+from streams.settings import Settings
+from streams.topics import LOG, PULSE
+
+logger = logging.getLogger(__name__)
+
+POLL_MS = 250
+VERDICTS, RECOMMENDATIONS = "verdicts", "recommendations"
+
+
+class Board:
+    """Follows the topics of workers in a thread.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where Kafka is.
+    now_ms : callable
+        Wall clock, for what is too old to matter.
+    monotonic_s : callable
+        Clock for time limits.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        now_ms: Callable[[], int],
+        monotonic_s: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._now_ms = now_ms
+        self._monotonic_s = monotonic_s
+        self._lock = threading.Lock()
+        self._verdicts: dict[bytes, VerdictRecord] = {}
+        self._recommended: dict[str, Signed] = {}
+        self._pulses: dict[int, tuple[Pulse, int]] = {}
+        self._partitions = 0
+        self._read_s: float | None = None
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="board", daemon=True)
+        self._takes: dict[str, Callable[[Any], None]] = {
+            settings.topic(VERDICTS): self._verdict,
+            settings.topic(RECOMMENDATIONS): self._recommendation,
+            settings.topic(PULSE): self._pulse,
+        }
+        self.problem = "the topics have not been read yet"
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def situation(
+        self,
+        service: str,
+        environment: str,
+        release: str,
+        component: str | None,
+        now_ms: int,
+    ) -> Situation:
+        """What workers have said of a release.
+
+        Raises
+        ------
+        Unreachable
+            While Kafka does not answer: what was read before may be over.
+        """
+        if self.problem:
+            raise Unreachable(self.problem)
+        name = scope_name(service, environment, release, component)
+        with self._lock:
+            verdict = self._verdicts.get(name.encode())
+            wanted = verdict.recommendation_id if verdict else None
+            found = self._recommended.get(wanted) if wanted else None
+            pulse, told_ms = self._pulses.get(
+                partition_of(service.encode(), self._partitions), (None, None)
+            )
+            services = len({one.service for one in self._verdicts.values()})
+        return Situation(verdict, found, pulse, told_ms, services)
+
+    def recommendations(self) -> list[Signed]:
+        """All that were issued within the last minutes, newest first."""
+        since_ms = self._now_ms() - RECOMMENDED_WITHIN_MS
+        with self._lock:
+            found = [
+                one
+                for one in self._recommended.values()
+                if one.record.issued_at >= since_ms
+            ]
+        return sorted(found, key=lambda one: (-one.record.issued_at, one.key))
+
+    # In the thread.
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            try:
+                consumer = self._opened()
+                try:
+                    self._follow(consumer)
+                finally:
+                    consumer.close()
+            except (KafkaError, Unreachable) as error:
+                found = (
+                    explained_error(self._settings, error)
+                    if isinstance(error, KafkaError)
+                    else error
+                )
+                self.problem = str(found)
+                logger.warning("board.waiting: %s", found)
+                self._ending.wait(self._settings.io_timeout_s / 5)
+            except Exception as error:
+                # Whoever asks hears that nobody knows, until it works again.
+                self.problem = f"the gates can not read: {error!r}"
+                logger.exception("board.failed")
+                self._ending.wait(self._settings.io_timeout_s)
+
+    def _opened(self) -> Any:
+        consumer: Any = open_client(
+            self._settings,
+            KafkaConsumer,
+            "board",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
+        parts = []
+        for topic in self._takes:
+            numbers = consumer.partitions_for_topic(topic) or ()
+            if not numbers:
+                raise Unreachable(
+                    f"topic {topic} does not exist on {self._settings.kafka}: run "
+                    "`hypercare topics create` or set HYPERCARE_PREFIX"
+                )
+            parts += [TopicPartition(topic, number) for number in sorted(numbers)]
+        log = self._settings.topic(LOG)
+        self._partitions = len(consumer.partitions_for_topic(log) or ())
+        consumer.assign(parts)
+        consumer.seek_to_beginning(*parts)
+        self._ends = consumer.end_offsets(parts)
+        return consumer
+
+    def _follow(self, consumer: Any) -> None:
+        waiting = dict(self._ends)
+        while not self._ending.is_set():
+            for records in consumer.poll(POLL_MS).values():
+                for record in records:
+                    self._take(record)
+            waiting = {p: e for p, e in waiting.items() if consumer.position(p) < e}
+            if not waiting:
+                self.problem = ""
+                self._forget()
+
+    def _take(self, record: Any) -> None:
+        try:
+            with self._lock:
+                self._takes[record.topic](record)
+        except msgspec.DecodeError as error:
+            place = f"{record.topic}[{record.partition}]@{record.offset}"
+            logger.warning("board.unreadable %s: %s", place, error)
+
+    def _verdict(self, record: Any) -> None:
+        if record.value is None:
+            self._verdicts.pop(record.key, None)
+            return
+        self._verdicts[record.key] = msgspec.json.decode(
+            record.value, type=VerdictRecord
+        )
+
+    def _recommendation(self, record: Any) -> None:
+        found = signed_of(record)
+        if is_newer(found, self._recommended.get(found.key)):
+            self._recommended[found.key] = found
+
+    def _pulse(self, record: Any) -> None:
+        pulse = msgspec.json.decode(record.value, type=Pulse)
+        self._pulses[pulse.partition] = pulse, int(record.timestamp)
+
+    def _forget(self) -> None:
+        since_ms = self._now_ms() - 3 * RECOMMENDED_WITHIN_MS
+        with self._lock:
+            for name in [
+                n
+                for n, one in self._recommended.items()
+                if one.record.issued_at < since_ms
+            ]:
+                del self._recommended[name]

@@ -1,0 +1,102 @@
+"""What is sent to the gates, and what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from acting.records import LEASE_MAX_S, End, Token, Word
+
+NAME_CHARS_MAX = 256
+Body = TypeVar("Body")
+
+
+class Release(NamedTuple):
+    """What a question is about."""
+
+    service: str
+    environment: str
+    release: str
+    component: str | None
+
+
+class ClaimBody(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A job wants to carry out what is recommended."""
+
+    service: str
+    release: str
+    environment: str = "production"
+    component: str | None = None
+    token: Token
+    lease_s: Annotated[int, Meta(ge=1, le=LEASE_MAX_S)] = 600
+
+
+class OutcomeBody(Struct, kw_only=True, forbid_unknown_fields=True):
+    """How what was granted ended."""
+
+    token: Token
+    end: End
+    detail: str = ""
+
+
+class OrderBody(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What a person says."""
+
+    word: Word
+    why: str
+    service: str = "*"
+    value: str = ""
+    recommendation_id: str = ""
+
+
+class FlaggerBody(Struct, kw_only=True):
+    """What Flagger sends; it may grow."""
+
+    name: str
+    namespace: str
+    phase: str = ""
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class Problem(Exception):
+    """Ends a request with a status and a sentence that names the fix."""
+
+    def __init__(self, status: int, title: str) -> None:
+        self.status, self.title = status, title
+        super().__init__(title)
+
+
+def asked_in(fields: Any) -> Release:
+    """What a query or a hook's metadata asks about."""
+    service, release = fields.get("service", ""), fields.get("release", "")
+    if not service or not release:
+        raise Problem(400, "`service` and `release` are needed")
+    environment = fields.get("environment") or "production"
+    # Argo does not encode its arguments: 1.2.0+build arrives with a blank.
+    release = release.replace(" ", "+")
+    asked = Release(service, environment, release, fields.get("component") or None)
+    if any(len(part or "") > NAME_CHARS_MAX for part in asked):
+        raise Problem(400, f"a name is longer than {NAME_CHARS_MAX} characters")
+    return asked
+
+
+async def read_body(request: web.Request, kind: type[Body]) -> Body:
+    try:
+        return msgspec.json.decode(await request.read(), type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Problem(400, f"the body is not as it should be: {error}") from error
+
+
+def checked(kind: type[Body], *values: object) -> Body:
+    """A record with these values, or 400 with what is wrong."""
+    fields = kind.__struct_fields__  # type: ignore[attr-defined]
+    try:
+        return msgspec.convert(
+            {"type": kind.__name__.lower(), **dict(zip(fields, values, strict=True))},
+            type=kind,
+        )
+    except msgspec.ValidationError as error:
+        raise Problem(400, f"the body is not as it should be: {error}") from error

@@ -1,0 +1,135 @@
+"""What the gates know of a release, and what they claim for those who ask."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+from acting.answers import Ruling
+from acting.ledger import Ledger
+from acting.protocols import Standing, standing_of
+from acting.records import Record
+from acting.standing import sight, standing
+from acting.trust import distrust
+from streams.gate.asking import Question, ask, checker
+from streams.gate.board import Board
+from streams.gate.bodies import Release
+from streams.gate.executions import Executions
+from streams.gate.reading import Signed
+from streams.signing import Verifier
+
+Found = TypeVar("Found")
+
+
+class Known(NamedTuple):
+    """How a release stands, why, and what is recommended against it."""
+
+    standing: Standing
+    text: str
+    signed: Signed | None
+
+
+class Judge:
+    """Answers about releases, from what workers have said and people have done.
+
+    Parameters
+    ----------
+    board : Board
+        What workers have said.
+    executions : Executions
+        The topic of claims.
+    verifier : Verifier
+        Whose recommendations count.
+    now_ms : callable
+        Wall clock.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        executions: Executions,
+        verifier: Verifier,
+        *,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self.board = board
+        self._executions = executions
+        self._verifier = verifier
+        self._now_ms = now_ms
+        self._one_at_a_time = asyncio.Lock()
+
+    def known(self, asked: Release) -> Known:
+        """How a release stands; claims nothing.
+
+        Raises
+        ------
+        Unreachable
+            While Kafka does not answer.
+        """
+        now_ms = self._now_ms()
+        seen = self.board.situation(*asked, now_ms)
+        pulse, signed = seen.pulse, seen.recommendation
+        said = sight(
+            told_ms=seen.told_ms,
+            read_until_ms=pulse.read_until_ms if pulse else None,
+            state=pulse.state.value if pulse else "",
+            reason=pulse.reason if pulse else "",
+            now_ms=now_ms,
+        ) or standing(seen.verdict, is_recommended=signed is not None)
+        if said is None and signed is not None:
+            said = distrust(*signed[:4], checker(self._verifier))
+        text = said.text if said else signed.record.sentence if signed else ""
+        return Known(standing_of(said), text, signed)
+
+    async def claim(
+        self, asked: Release, holder: str, token: str | None, lease_s: int
+    ) -> Ruling:
+        """Claim what is recommended against a release.
+
+        Without a token the holder asks again and again, as Flagger does, and hears yes
+        as long as it holds the lease.
+        """
+        signed = self.board.situation(*asked, self._now_ms()).recommendation
+        if token is None:
+            held = None if signed is None else await self._held(signed, holder)
+            if held is not None:
+                return held
+            token = secrets.token_hex(16)
+        question = Question(*asked, holder, token, lease_s)
+        reply = await self._in_thread(
+            partial(
+                ask,
+                question,
+                self.board,
+                self._verifier,
+                lambda: self._executions,
+                self._now_ms(),
+            )
+        )
+        return reply.ruling
+
+    async def append(self, record: Record) -> None:
+        """Write an outcome or an order."""
+        await self._in_thread(partial(self._executions.append, record))
+
+    async def ledger(self) -> Ledger:
+        """All claims and orders up to now."""
+        await self._in_thread(self._executions.catch_up)
+        return self._executions.ledger
+
+    async def _held(self, signed: Signed, holder: str) -> Ruling | None:
+        """The yes that the holder has heard before, while its lease lasts."""
+        ledger = await self.ledger()
+        lease = ledger.known.leases.get((signed.key, signed.record.action))
+        if lease is None or lease.holder != holder:
+            return None
+        is_held = lease.is_held(self._now_ms())
+        return ledger.rulings.get(lease.token) if is_held else None
+
+    async def _in_thread(self, work: Callable[[], Found]) -> Found:
+        """Kafka's blocking client, one call at a time, beside the loop."""
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(work)
