@@ -184,7 +184,7 @@ def _who(service: str, kind: type, release: str) -> str:
 
 
 class Marker:
-    """Numbers of the senders' own ids, for records of one service and release.
+    """Numbers of the senders' own ids, for records of a kind, service and release.
 
     What they have in common is hashed once.
 
@@ -197,12 +197,21 @@ class Marker:
     """
 
     def __init__(self, service: str, kind: type, release: str) -> None:
-        text = f"id\0{_who(service, kind, release)}"
-        self._begun = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8)
+        who = _who(service, kind, release)
+        self._begun = _begun_with(f"id\0{who}")
+        self._numbered = _begun_with(f"seq\0{who}")
 
     def mark(self, own_id: str) -> int:
         """The 64-bit number of the record's id."""
         return _number(self._begun, own_id)
+
+    def mark_numbered(self, ts_ms: int, seq: int, sender: str) -> int:
+        """The same for a record that its sender has numbered."""
+        return _number(self._numbered, f"{ts_ms}\0{seq}\0{sender}")
+
+
+def _begun_with(text: str) -> blake2b:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8)
 
 
 def _measured(event: Usage | Error | Latency | Feedback) -> str:

@@ -23,6 +23,7 @@ from detector.groups.ahead import END, Ahead
 from detector.groups.arrange import split_by
 from detector.groups.columns import Columns
 from detector.groups.grouped import Tallies, count_rows
+from detector.groups.lines import TICK
 from detector.groups.places import Finder
 from detector.groups.rowtable import Rows
 from detector.intake import Intake
@@ -181,7 +182,9 @@ class Run:
         key = self.keys[int(self.rows.scope[self.columns.shape[row]])]
         finder = self.partition.finders.get(key)
         self._take(row)
-        if finder is not None and self.rows.places[int(self.columns.shape[row])]:
+        shape = int(self.columns.shape[row])
+        is_known = self.rows.places[shape] or self.columns.shapes[shape].word == TICK
+        if finder is not None and is_known:
             self.partition.finders[key] = finder
 
     def _take(self, row: int) -> None:

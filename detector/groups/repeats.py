@@ -37,6 +37,7 @@ def find_repeats(table: Rows, rows: IntArray, grid_ms: IntArray) -> Repeats:
     named = rows[at]
     shapes = table.columns.shape[named]
     ids, usage = table.columns.ids, table.usage.tolist()
+    seqs = None if table.sums is None else table.sums.seqs
     for i, row, shape, number, end_ms, late in zip(
         at.tolist(),
         named.tolist(),
@@ -52,6 +53,9 @@ def find_repeats(table: Rows, rows: IntArray, grid_ms: IntArray) -> Repeats:
             continue
         if own is not None:
             mark = place.marker.mark(own)
+        elif seqs is not None and (seq := seqs[row]) is not None:
+            line = table.columns.line(row)
+            mark = place.marker.mark_numbered(line.ts, seq, line.sender or "")
         else:
             mark = id64(event_id(table.event(row), "", 0, 0, 0))
         if not usage[shape]:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 
+from detector.events import Error
 from detector.evidence.types import IntArray
 from detector.groups.arrange import numbered, sorted_by
 from detector.groups.rowtable import Rows
+from detector.groups.sums import (
+    COUNT,
+    SESSIONS,
+    TOLD_COUNT,
+    TOLD_SESSIONS,
+    TOLD_USERS,
+    USERS,
+    Sums,
+)
 from detector.scope import Scope
 
 
@@ -51,7 +62,7 @@ def _note(
         _note_units(table, scope, rows[before:at])
         place = table.place(row)
         scope.maturity.note(
-            table.event(row),
+            cast(Error, table.event(row)),
             place.key,
             int(table.columns.arrival[row]),
             named=scope.named_slow,
@@ -70,7 +81,10 @@ def _note_units(table: Rows, scope: Scope, rows: IntArray) -> None:
     rows = rows[table.usage[table.columns.shape[rows]] & ~table.late[rows]]
     if not len(rows):
         return
-    shapes, times_ms = table.columns.shape[rows], table.columns.ts[rows]
+    if table.sums is not None:
+        _note_sums(table, scope, rows, table.sums)
+        return
+    shapes, times_ms = table.columns.shape[rows], table.columns.end[rows]
     bins, bin_of = numbered(times_ms // maturity.bin_ms)
     codes, code_of = numbered(shapes * len(bins) + bin_of)
     by_code, begins = sorted_by(code_of, len(codes))
@@ -79,3 +93,19 @@ def _note_units(table: Rows, scope: Scope, rows: IntArray) -> None:
         place = table.place(int(rows[first[code]]))
         at_ms = int(times_ms[first[code]])
         maturity.note_units(place.key, at_ms, int(counts[code]))
+
+
+def _note_sums(table: Rows, scope: Scope, rows: IntArray, sums: Sums) -> None:
+    """The same of lines, one by one: strips count in single precision."""
+    ends_ms = table.columns.end[rows].tolist()
+    for row, end_ms in zip(rows.tolist(), ends_ms, strict=True):
+        place = table.place(row)
+        told = place.shape.told or 0
+        way, column = "request", COUNT if told & TOLD_COUNT else None
+        if told & TOLD_SESSIONS:
+            way, column = "session", SESSIONS
+        elif told & TOLD_USERS and sums.senders[row] is None:
+            way, column = "user", USERS
+        amount = 1.0 if column is None else float(sums.amounts[column, row])
+        at_ms = end_ms - 500 * place.shape.window_s
+        scope.maturity.note_sum(place.key, at_ms, way, amount)
