@@ -205,9 +205,30 @@ class Marker:
         """The 64-bit number of the record's id."""
         return _number(self._begun, own_id)
 
-    def mark_numbered(self, ts_ms: int, seq: int, sender: str) -> int:
-        """The same for a record that its sender has numbered."""
-        return _number(self._numbered, f"{ts_ms}\0{seq}\0{sender}")
+    def mark_numbered(self, place: str) -> int:
+        """The same for a record that its sender has numbered.
+
+        Examples
+        --------
+        >>> event = Usage(ts=3, service="a", release="1", seq=5, sender="x")
+        >>> number = id64(event_id(event, "", 0, 0, 0))
+        >>> Marker("a", Usage, "1").mark_numbered("\\0".join("35x")) == number
+        True
+
+        Parameters
+        ----------
+        place : str
+            Time, number and sender with NUL between.
+        """
+        hashed = self._numbered.copy()
+        hashed.update(place.encode("utf-8", "surrogatepass"))
+        return int.from_bytes(hashed.digest(), "big", signed=True)
+
+
+@lru_cache(maxsize=4096)
+def marker_of(service: str, kind: type, release: str) -> Marker:
+    """The same one for all who ask."""
+    return Marker(service, kind, release)
 
 
 def _begun_with(text: str) -> blake2b:

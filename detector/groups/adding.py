@@ -19,9 +19,8 @@ from detector.groups.sums import (
     TOLD_SESSIONS,
     TOLD_USERS,
     USERS,
-    Sums,
 )
-from detector.signals.telemetry import SENDERS_MAX, note_sender
+from detector.signals.telemetry import note_sender
 from detector.windows import Cell, OpenWindow
 
 
@@ -97,14 +96,23 @@ def advance(group: Group, latest_ms: int, watermark_ms: int) -> None:
     scope.watermark_ms = max(scope.watermark_ms, watermark_ms)
 
 
-def note_senders(table: Rows, rows: IntArray, sums: Sums) -> None:
-    """Remember who sends usage of each release, in the order of the log."""
-    for row, sender, end_ms in zip(
-        rows.tolist(), sums.sender[rows].tolist(), table.end[rows].tolist(), strict=True
+def note_senders(
+    table: Rows, rows: IntArray, groups: Sequence[Group], group_of: IntArray
+) -> None:
+    """Remember who sends usage lines, in the order of the log."""
+    assert table.sums is not None
+    nobody: set[int] = set()
+    sets = [g.cell.usage_senders if g.place.is_usage else nobody for g in groups]
+    for number, sender, end_ms in zip(
+        group_of.tolist(),
+        table.sums.sender[rows].tolist(),
+        table.end[rows].tolist(),
+        strict=True,
     ):
-        health = table.place(row).health
+        sets[number].add(sender)
+        health = groups[number].place.health
         known = health.senders.get(sender)
-        if known is None or len(health.senders) > SENDERS_MAX:
+        if known is None:
             note_sender(health, sender, end_ms)
         elif known < end_ms:
             health.senders[sender] = end_ms

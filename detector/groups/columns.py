@@ -18,7 +18,7 @@ from detector.groups.light import full as full_light
 from detector.groups.linereading import read_many, read_singles, unsound
 from detector.groups.lines import Line, Whole
 from detector.groups.lines import full as full_line
-from detector.groups.sums import Sums, shapes_of, sums_of
+from detector.groups.sums import Sums, shapes_of, sums_of, told_of
 from detector.records import LogRecord
 
 _EMPTY = b""
@@ -51,6 +51,8 @@ class Columns:
     shapes : list of Shape
     sums : Sums or None
         What the rows stand for, if they are lines.
+    lines : sequence of Line
+        The rows, if they are lines.
     ids, traces, sessions, users, durations : list or None
         What each row says of itself; None where no row does.
     """
@@ -61,12 +63,13 @@ class Columns:
     users: list[str | None] | None = None
     durations: list[float | None] | None = None
     sums: Sums | None = None
+    lines: Sequence[Line] = ()
 
     def __init__(self, records: Sequence[LogRecord], arrival_ms: int) -> None:
         self.records = records
         values = [record.value for record in records]
         self._framed = frames.read(values)
-        self._events: list[Light] | list[Line] = []
+        self._events: list[Light] = []
         if self._framed is not None:
             self._take(self._framed)
         elif (parts := read_singles(values)) is not None:
@@ -86,14 +89,9 @@ class Columns:
         shape = self.shapes[int(self.shape[row])]
         if self._framed is not None:
             return full_light(self._framed.event(row), shape)
-        event = self._events[row]
-        if self.sums is None:
-            return full_light(cast(Light, event), shape)
-        return full_line(cast(Line, event), shape)
-
-    def line(self, row: int) -> Line:
-        """The line of a row, where all rows are lines."""
-        return cast(Line, self._events[row])
+        if self.sums is not None:
+            return full_line(self.lines[row], shape)
+        return full_light(self._events[row], shape)
 
     def index(self, row: int) -> int:
         """Place of a row's event in its record."""
@@ -101,7 +99,8 @@ class Columns:
 
     def skewed(self) -> BoolArray | None:
         """Rows whose sender's clock is off, by what it said; None where nobody did."""
-        sent = [e.sent_at for e in self._events]
+        events: Sequence[Light | Line] = self._events or self.lines
+        sent = [e.sent_at for e in events]
         if sent.count(None) == len(sent):
             return None
         lags = [
@@ -109,7 +108,7 @@ class Columns:
             if event.sent_at is None
             else (arrival if event.received_at is None else event.received_at)
             - event.sent_at
-            for event, arrival in zip(self._events, self.arrival.tolist(), strict=True)
+            for event, arrival in zip(events, self.arrival.tolist(), strict=True)
         ]
         far: BoolArray = np.abs(np.array(lags)) > SENDER_SKEW_MAX_MS
         return far
@@ -137,12 +136,13 @@ class Columns:
         kept = [*parts]
         while True:
             lines = self._flatten(kept)
-            self.shape, shapes = shapes_of(lines)
+            told = told_of(lines)
+            self.shape, shapes = shapes_of(lines, told)
             if self._drop(kept, shapes, unsound(lines)):
                 break
-        self._events = lines
+        self.lines = lines
         self._describe(lines)
-        self.sums = sums_of(lines, self.shape, self.shapes)
+        self.sums = sums_of(lines, told, self.shape, self.shapes)
         window_s = np.array([shape.window_s for shape in self.shapes], dtype=np.int64)
         begin = np.array([e.ts for e in lines], dtype=np.int64)
         self.end = begin + 1000 * window_s[self.shape]

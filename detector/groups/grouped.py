@@ -95,10 +95,9 @@ def _note_lines(table: Rows, rows: IntArray, known: BoolArray) -> None:
     off &= ~table.exact[rows]
     fate = LATE * table.late[rows] + KNOWN * known + OFF * off
     numbers: dict[int, int] = {}
-    of_shape = [
-        numbers.setdefault(id(p.health) if p else 0, len(numbers)) for p in table.places
-    ]
-    health = np.array(of_shape)[shapes]
+    health = table.of_places(
+        rows, lambda place: numbers.setdefault(id(place.health), len(numbers))
+    )
     if len(numbers) > 1:
         order, _ = sorted_by(health, len(numbers))
         rows, arrival, fate, health = (a[order] for a in (rows, arrival, fate, health))
@@ -126,7 +125,7 @@ def _count(table: Rows, rows: IntArray, grid_ms: IntArray, repeats: Repeats) -> 
     shapes = table.columns.shape[rows]
     usage = table.usage[shapes]
     if table.sums is not None:
-        note_senders(table, rows[usage], table.sums)
+        note_senders(table, rows[usage], groups, group_of[usage])
     latency = table.latency[shapes]
     if latency.any() or table.has_people:
         numbers: dict[tuple[int, tuple[int, int]], int] = {}
@@ -140,16 +139,16 @@ def _count(table: Rows, rows: IntArray, grid_ms: IntArray, repeats: Repeats) -> 
         _count_people(table, rows[usage].tolist(), own, by_cell)
         timed = usage | latency
         _count_durations(table, rows[timed], cell_of[timed], by_cell)
-    rare = np.array([place is not None and place.rare for place in table.places])
-    rare = rare[shapes] if table.sums is None else _rare(table, rows)
-    at = np.flatnonzero(rare)
+    at = np.flatnonzero(_rare(table, rows))
     for row, number in zip(rows[at].tolist(), group_of[at].tolist(), strict=True):
         _fail(table, row, groups[number])
 
 
 def _rare(table: Rows, rows: IntArray) -> BoolArray:
-    """Lines that are counted by themselves: errors, and usage with failures."""
-    assert table.sums is not None
+    """What is counted by itself: errors, and usage with failures."""
+    if table.sums is None:
+        alone: BoolArray = table.of_places(rows, lambda place: place.rare) != 0
+        return alone
     shapes = table.columns.shape[rows]
     found: BoolArray = table.sums.fails[rows]
     found |= ~(table.usage | table.latency)[shapes]
@@ -184,7 +183,7 @@ def _count_durations(
             found = buckets(rows.tolist(), cell_of.tolist(), durations)
             several = [(number, singles(times_ms)) for number, times_ms in found]
     else:
-        lines = [table.columns.line(row) for row in rows.tolist()]
+        lines = [table.columns.lines[row] for row in rows.tolist()]
         several = histograms(lines, cell_of.tolist())
     for number, histogram in several:
         group = by_cell[number]
@@ -238,17 +237,7 @@ def _groups(
         if place.is_usage:
             advance(group, latest_ms, watermark_ms)
         found.append(group)
-    if table.sums is not None:
-        own = table.sums.sender[rows[by_code]]
-        _note_cells(found, np.split(own, begins[1:]), order.tolist())
     return found, rank[code_of]
-
-
-def _note_cells(groups: list[Group], senders: list[IntArray], order: list[int]) -> None:
-    """Note who sent the usage of each cell."""
-    for group, code in zip(groups, order, strict=True):
-        if group.place.is_usage:
-            group.cell.usage_senders.update(senders[code].tolist())
 
 
 def _fail(table: Rows, row: int, group: Group) -> None:

@@ -14,6 +14,9 @@ from detector.groups.lines import LatencyLine, Line
 Layout = tuple[int, tuple[float, ...]]
 """Scale and bounds of a histogram."""
 
+FEW = 8
+"""Fewer histograms are added number by number."""
+
 _Part = tuple[int, list[int], list[int]]
 """Index of the first bucket, counts of it and those after it, indices of others."""
 
@@ -57,6 +60,8 @@ def _part_of(line: Line) -> tuple[Layout, _Part] | None:
 
 def _added(parts: Sequence[_Part]) -> dict[int, float]:
     """Sums by bucket; what a part says of zeros comes last in it."""
+    if len(parts) < FEW:
+        return _added_in_turn(parts)
     runs = list(chain.from_iterable((counts, zero) for _, counts, zero in parts))
     begins = list(chain.from_iterable((first, ZERO) for first, _, _ in parts))
     sizes = np.array([len(counts) for counts in runs])
@@ -70,3 +75,12 @@ def _added(parts: Sequence[_Part]) -> dict[int, float]:
     sums = np.bincount(number, weights=counts[there])
     order = np.argsort(first)
     return dict(zip(found[order].tolist(), sums[order].tolist(), strict=True))
+
+
+def _added_in_turn(parts: Sequence[_Part]) -> dict[int, float]:
+    sums: dict[int, float] = {}
+    for first, counts, zero in parts:
+        for index, count in chain(enumerate(counts, first), ((ZERO, n) for n in zero)):
+            if count:
+                sums[index] = sums.get(index, 0.0) + count
+    return sums

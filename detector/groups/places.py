@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from detector.events import Error, Latency, Usage
 from detector.groups.light import Shape
 from detector.groups.lines import LATENCY, TICK
-from detector.identity import Marker, sender_id
+from detector.identity import Marker, marker_of, sender_id
 from detector.releases import (
     INFER_MIN_BASELINE_MS,
     INFER_MIN_SHARE,
@@ -128,7 +128,7 @@ class Finder:
             overflow=overflow,
             sender=sender,
             rare=stream == "errors" or shape.outcome in FAILED_OUTCOMES,
-            marker=Marker(shape.service, _KINDS[stream], shape.release),
+            marker=marker_of(shape.service, _KINDS[stream], shape.release),
             stream=stream,
         )
 

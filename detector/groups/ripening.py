@@ -57,8 +57,7 @@ def _note(
 ) -> None:
     """Note units up to each failure: only a failure changes whether they count."""
     before = 0
-    for row in failed:
-        at = int(np.searchsorted(rows, row))
+    for row, at in zip(failed, np.searchsorted(rows, failed).tolist(), strict=True):
         _note_units(table, scope, rows[before:at])
         place = table.place(row)
         scope.maturity.note(
@@ -76,7 +75,7 @@ def _note(
 
 def _note_units(table: Rows, scope: Scope, rows: IntArray) -> None:
     maturity = scope.maturity
-    if not maturity.keeps(named=scope.named_slow):
+    if not len(rows) or not maturity.keeps(named=scope.named_slow):
         return
     rows = rows[table.usage[table.columns.shape[rows]] & ~table.late[rows]]
     if not len(rows):

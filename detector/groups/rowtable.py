@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -28,6 +28,8 @@ class Rows:
         By shape; to be filled, None only where no row is counted.
     end, late : arrays of shape (rows,)
         End of each event on our clock, and whether its window is closed.
+    named : array of shape (rows,) or None
+        Whether a copy of it can be recognised; None if of none.
     exact : array of shape (rows,)
         Whether it comes from a combiner, which has set the clocks right.
     """
@@ -73,15 +75,19 @@ class Rows:
             found = self._whole[row] = self.columns.event(row)
         return found
 
-    def width_ms(self, rows: IntArray) -> IntArray:
-        """Width of the window of each row."""
-        width = np.array([1 if p is None else p.scope.width_ms for p in self.places])
-        found: IntArray = width[self.columns.shape[rows]]
-        return found
+    def of_places(self, rows: IntArray, value: Callable[[Place], int]) -> IntArray:
+        """A number of the place of each row; asked once for each shape."""
+        shapes = self.columns.shape[rows]
+        found: IntArray = np.zeros(len(self.places), dtype=np.int64)
+        for shape in np.flatnonzero(np.bincount(shapes)).tolist():
+            place = self.places[shape]
+            if place is not None:
+                found[shape] = value(place)
+        return found[shapes]
 
     def grid_ms(self, rows: IntArray) -> IntArray:
         """End of the window of each row."""
-        width = self.width_ms(rows)
+        width = self.of_places(rows, lambda place: place.scope.width_ms)
         grid: IntArray = ((self.end[rows] - 1) // width + 1) * width
         return grid
 

@@ -37,7 +37,17 @@ class Sums(NamedTuple):
     sender: IntArray
 
 
-def shapes_of(lines: Sequence[Line]) -> tuple[IntArray, list[Shape | None]]:
+def told_of(lines: Sequence[Line]) -> FloatArray:
+    """Records, sessions and users of each line, NaN where they are not told."""
+    count = [e.count for e in lines]
+    sessions = [e.sessions for e in lines]
+    users = [e.users for e in lines]
+    return np.array([count, sessions, users], dtype=np.float64)
+
+
+def shapes_of(
+    lines: Sequence[Line], told: FloatArray
+) -> tuple[IntArray, list[Shape | None]]:
     """The shape of each line, and the shapes; None in place of an unsound one."""
     keys: defaultdict[LineKey, int] = defaultdict()
     keys.default_factory = keys.__len__
@@ -55,11 +65,9 @@ def shapes_of(lines: Sequence[Line]) -> tuple[IntArray, list[Shape | None]]:
     ]
     if not rows:
         return np.zeros(0, dtype=np.int64), []
-    told = sum(
-        ~np.isnan(_column(lines, name)) << bit for bit, name in enumerate(TOLD[:3])
-    )
-    told = told + TOLD_OUTCOMES * np.array([e.outcomes is not None for e in lines])
-    codes, shape = numbered(np.array(rows, dtype=np.int64) << len(TOLD) | told)
+    flags = np.array([e.outcomes is not None for e in lines]) * TOLD_OUTCOMES
+    flags += np.array([TOLD_COUNT, TOLD_SESSIONS, TOLD_USERS]) @ ~np.isnan(told)
+    codes, shape = numbered(np.array(rows, dtype=np.int64) << len(TOLD) | flags)
     of_number = list(keys)
     most = (1 << len(TOLD)) - 1
     shapes = [
@@ -68,14 +76,16 @@ def shapes_of(lines: Sequence[Line]) -> tuple[IntArray, list[Shape | None]]:
     return shape, shapes
 
 
-def sums_of(lines: Sequence[Line], shape: IntArray, shapes: Sequence[Shape]) -> Sums:
-    """The sums of lines of sound shapes."""
-    told = np.array([s.told or 0 for s in shapes], dtype=np.int64)[shape]
+def sums_of(
+    lines: Sequence[Line], told: FloatArray, shape: IntArray, shapes: Sequence[Shape]
+) -> Sums:
+    """The sums of lines of sound shapes; ``told`` is as `told_of` gives it."""
+    flags = np.array([s.told or 0 for s in shapes], dtype=np.int64)[shape]
     window = np.array([s.window_s for s in shapes], dtype=np.int64)[shape]
     is_ok = np.array([s.outcome == "ok" for s in shapes], dtype=np.bool_)[shape]
-    count, sessions, users = (np.nan_to_num(_column(lines, name)) for name in TOLD[:3])
+    count, sessions, users = np.nan_to_num(told)
     has_count, has_sessions, has_users = (
-        told & flag != 0 for flag in (TOLD_COUNT, TOLD_SESSIONS, TOLD_USERS)
+        flags & flag != 0 for flag in (TOLD_COUNT, TOLD_SESSIONS, TOLD_USERS)
     )
     # As ``detector.windows`` and ``detector.funnel`` read one line.
     without = np.where(window == 0, 1.0, np.where(sessions > 0, sessions, users))
@@ -85,7 +95,7 @@ def sums_of(lines: Sequence[Line], shape: IntArray, shapes: Sequence[Shape]) -> 
     good = np.where(is_ok, count, 0.0)
     is_failed = np.array([s.outcome in FAILED_OUTCOMES for s in shapes], np.bool_)
     fails: BoolArray = is_failed[shape] & (count > 0)
-    for row in np.flatnonzero(told & TOLD_OUTCOMES).tolist():
+    for row in np.flatnonzero(flags & TOLD_OUTCOMES).tolist():
         outcomes = lines[row].outcomes or {}
         rest = sum(n for word, n in outcomes.items() if word != "ok")
         good[row] = max(0.0, float(count[row]) - rest)
@@ -99,9 +109,3 @@ def sums_of(lines: Sequence[Line], shape: IntArray, shapes: Sequence[Shape]) -> 
         senders=senders,
         sender=np.array([sender_id(name) for name in senders], dtype=np.int64),
     )
-
-
-def _column(lines: Sequence[Line], name: str) -> FloatArray:
-    """A sum of each line, NaN where it is not told."""
-    values = [getattr(e, name) for e in lines]
-    return np.array(values, dtype=np.float64)
