@@ -193,6 +193,7 @@ def eager_groups(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     def set_to(rows: int) -> None:
         monkeypatch.setattr(batching, "RUN_EVENTS_MIN", 2)
+        monkeypatch.setattr(runs, "TICK_BYTES_MIN", 0)
         monkeypatch.setattr(batching, "TURNS_FREE", 1_000_000)
         monkeypatch.setattr(batching, "LOOK_ROWS", rows)
 

@@ -12,7 +12,7 @@ import pytest
 
 from detector import state
 from detector.engine import Partition
-from detector.groups import batching
+from detector.groups import batching, runs
 from detector.records import LogRecord, Output
 from detector.rulefile import RuleSet
 from tests.unit.detector.traffic import QUICK, START_MS, Event, rules
@@ -221,6 +221,7 @@ def test_grouped_lines_change_nothing(
     rng = random.Random(seed)
     if rng.random() < 0.85:  # groups of two: all seams are met
         monkeypatch.setattr(batching, "RUN_EVENTS_MIN", 2)
+        monkeypatch.setattr(runs, "TICK_BYTES_MIN", 0)
         monkeypatch.setattr(batching, "TURNS_FREE", 1_000_000)
         monkeypatch.setattr(batching, "LOOK_ROWS", rng.choice([16, 64]))
     records = Lines(seed, 12).records
