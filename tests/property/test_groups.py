@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from detector import engine, state
 from detector.engine import Partition
-from detector.groups import batching, lines, moments, runs
+from detector.groups import batching, lane, moments, runs
 from detector.records import LogRecord, Output
 from detector.rulefile import RuleSet
 from tests.unit.detector.traffic import QUICK, START_MS, Event, rules
@@ -194,7 +194,8 @@ def eager_groups(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     def set_to(rows: int) -> None:
         monkeypatch.setattr(batching, "RUN_EVENTS_MIN", 2)
-        monkeypatch.setattr(lines, "TURNS_FREE", 1_000_000)
+        monkeypatch.setattr(runs, "TICK_BYTES_MIN", 0)
+        monkeypatch.setattr(lane, "TURNS_FREE", 1_000_000)
         monkeypatch.setattr(moments, "LOOK_ROWS", rows)
 
     return set_to
