@@ -41,8 +41,9 @@ RUN_EVENTS_MIN = 24
 _WHOLE = -1
 """In place of a row: a record as a whole, before its rows."""
 
-Place = tuple[int, int]
-"""Where something is put out: a record, and its row, its `END` or `_WHOLE`."""
+Place = tuple[int, int, int]
+"""Where something is put out: a record, its row, `END` or `_WHOLE`, and of which scope
+it is: the first row of it in the record."""
 
 
 def _note(partition: Partition, tallies: Tallies) -> None:
@@ -147,7 +148,7 @@ class Run:
             self.partition.apply_items(
                 self.columns.records[record],
                 self._items.pop(record),
-                self._said[record, _WHOLE],
+                self._said[record, _WHOLE, 0],
             )
         return [lane for lane in self._lanes if lane.key in moved]
 
@@ -220,7 +221,7 @@ class Run:
         record = int(columns.record[row])
         partition.arrival_ms = columns.arrivals[record]
         offset, index = columns.records[record].offset, columns.index(row)
-        said = self._said[record, row]
+        said = self._said[record, row, row]
         partition.take(self.rows.event(row), offset, index, {}, said)
 
     def _walk(self, lane: Lane) -> None:
@@ -252,7 +253,7 @@ class Run:
                 scope=partition.scopes[lane.key],
                 offset=columns.records[record].offset,
                 arrival_ms=columns.arrivals[record],
-                outputs=self._said[record, END],
+                outputs=self._said[record, END, first],
             )
             moments.append((first, now))
         moments.sort(key=lambda moment: moment[0])

@@ -237,6 +237,20 @@ def test_long_logs_are_the_same(seed: int) -> None:
     assert applied(records, QUICK, 500, in_groups=True) == alone
 
 
+@pytest.mark.parametrize(("seed", "rows"), [(73, 16), (75, 1024)])
+def test_restless_scopes_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, seed: int, rows: int
+) -> None:
+    """Nor does it matter which scope comes to the moments of a run first."""
+    monkeypatch.setattr(batching, "RUN_EVENTS_MIN", 2)
+    monkeypatch.setattr(runs, "TICK_BYTES_MIN", 0)
+    monkeypatch.setattr(moments, "LOOK_ROWS", rows)
+    records = Traffic(seed, 1_500).records
+    book = BOOKS[2] if seed == 73 else BOOKS[1]
+    alone = applied(records, book, 1_000_000, in_groups=False)
+    assert applied(records, book, 1_000, in_groups=True) == alone
+
+
 def test_most_events_are_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a steady stream nearly every event is counted in a group."""
     grouped: list[int] = []
