@@ -56,7 +56,7 @@ bench: .venv/.bench ## compare speed on a real Kafka (BENCH_ARGS="--rounds 1")
 	@$(BIN)/python -m bench.kafka.latency
 
 bench-core: .venv/.dev ## run the benchmarks of the core alone, without Kafka
-	@set -e; for name in decode intake throughput thin evidence fleet; do \
+	@set -e; for name in decode intake lines throughput thin evidence fleet; do \
 	  echo "$$name"; $(BIN)/python -m bench.$$name; done
 
 quality: .venv/.bench ## compare with rivals (QUALITY_ARGS="--exam FOLDER" for an exam)

@@ -20,7 +20,7 @@ class Bare(msgspec.Struct, gc=False):
     ts: int
     kind: str
     service: str
-    release: str
+    release: str = ""
     environment: str = "production"
     outcome: str = "ok"
     attrs: dict[str, str] = {}

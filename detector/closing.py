@@ -56,8 +56,10 @@ def close_due(partition: Partition, moments: Sequence[Due]) -> None:
         scope.seen_bad.forget_before(scope.closed_until_ms // HOUR_MS)
         partition.dirty.add(scope.key)
         finder = partition.finders.get(scope.key)
-        if finder is not None and not finder.sums_alone:
-            del partition.finders[scope.key]  # what stood in the way may be gone
+        if finder is not None:
+            finder.forget_sums()
+            if not finder.sums_alone:  # what stood in the way may be gone
+                del partition.finders[scope.key]
         if id(scope) not in seen:
             unseen.append((due, scope.closed_until_ms))
     partition.conclude_all(unseen)

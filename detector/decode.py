@@ -21,6 +21,7 @@ from msgspec import Raw
 from detector.checks import all_sound, problem_of
 from detector.edgetime import epoch_ms
 from detector.events import Event
+from detector.groups import linereading
 from detector.groups.light import MEMBERS_MAX, RECORD_BYTES_MAX, read_sound
 from detector.jsonscan import is_too_deep, split_array
 from detector.reasons import Problem, Reason, problem_of_error
@@ -64,8 +65,13 @@ def decode(value: bytes | None) -> list[Result]:
     >>> decode(b'{"kind":"tick","service":"all"}')[0].field
     'ts'
     """
-    events = read_sound(value) if value else None
-    return [*events] if events is not None else _decode(value, _typed)
+    if not value:
+        return _decode(value, _typed)
+    events = read_sound(value)
+    if events is not None:
+        return [*events]
+    sums = linereading.read_sound(value)
+    return [*sums] if sums is not None else _decode(value, _typed)
 
 
 def decode_edge(value: bytes | None) -> list[Result]:

@@ -125,11 +125,13 @@ class Partition:
                 self.take(item, record.offset, index, touched, outputs)
         self.next_offset = record.offset + 1
         moments = [
-            Due(self.scopes[key], record.offset, self.arrival_ms, outputs)
+            Due(self.scopes[key], record.offset, self.arrival_ms, Outputs())
             for key in touched
             if key in self.scopes
         ]
         close_due(self, moments)
+        for due in moments:  # scope by scope, in whatever rounds they close
+            outputs.records += due.outputs.records
 
     def wants_tick(self, now_ms: int) -> bool:
         """Whether something is open that only the passing of time can close."""

@@ -184,7 +184,7 @@ def _who(service: str, kind: type, release: str) -> str:
 
 
 class Marker:
-    """Numbers of the senders' own ids, for records of one service and release.
+    """Numbers of the senders' own ids, for records of a kind, service and release.
 
     What they have in common is hashed once.
 
@@ -197,12 +197,42 @@ class Marker:
     """
 
     def __init__(self, service: str, kind: type, release: str) -> None:
-        text = f"id\0{_who(service, kind, release)}"
-        self._begun = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8)
+        who = _who(service, kind, release)
+        self._begun = _begun_with(f"id\0{who}")
+        self._numbered = _begun_with(f"seq\0{who}")
 
     def mark(self, own_id: str) -> int:
         """The 64-bit number of the record's id."""
         return _number(self._begun, own_id)
+
+    def mark_numbered(self, place: str) -> int:
+        """The same for a record that its sender has numbered.
+
+        Examples
+        --------
+        >>> event = Usage(ts=3, service="a", release="1", seq=5, sender="x")
+        >>> number = id64(event_id(event, "", 0, 0, 0))
+        >>> Marker("a", Usage, "1").mark_numbered("\\0".join("35x")) == number
+        True
+
+        Parameters
+        ----------
+        place : str
+            Time, number and sender with NUL between.
+        """
+        hashed = self._numbered.copy()
+        hashed.update(place.encode("utf-8", "surrogatepass"))
+        return int.from_bytes(hashed.digest(), "big", signed=True)
+
+
+@lru_cache(maxsize=4096)
+def marker_of(service: str, kind: type, release: str) -> Marker:
+    """The same one for all who ask."""
+    return Marker(service, kind, release)
+
+
+def _begun_with(text: str) -> blake2b:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8)
 
 
 def _measured(event: Usage | Error | Latency | Feedback) -> str:

@@ -119,7 +119,8 @@ class Maturity(Struct, array_like=True):
         # Failures of units from before anything was kept would have no units.
         if not 0 <= self.since_ms <= middle_ms or self._repeated(mark):
             return False
-        self._put(key, middle_ms, 1 + _lag(delay_ms), event)
+        column = 1 + _lag(delay_ms)
+        self._put(key, middle_ms, column, *_amount(event), event.sample_rate)
         return True
 
     def _note_usage(
@@ -127,9 +128,7 @@ class Maturity(Struct, array_like=True):
     ) -> bool:
         if not (named or self.is_slow or self.is_new):
             return False
-        if self.since_ms < 0:
-            self.since_ms = middle_ms
-        self._put(key, middle_ms, 0, event)
+        self.note_sum(key, middle_ms, *_amount(event), event.sample_rate)
         return True
 
     def keeps(self, *, named: bool) -> bool:
@@ -161,6 +160,17 @@ class Maturity(Struct, array_like=True):
             key = (key[0], FOLDED)
         strip = self.strips.setdefault(key, AgeStrip(number))
         strip.add_ones(number, 0, count)
+
+    def note_sum(
+        self, key: Key, at_ms: int, way: str, amount: float, sample_rate: float = 1.0
+    ) -> None:
+        """Count units of one line, in the unit it is counted in.
+
+        To be called only while `keeps`; ``at_ms`` is when they started.
+        """
+        if self.since_ms < 0:
+            self.since_ms = at_ms
+        self._put(key, at_ms, 0, way, amount, sample_rate)
 
     def forget(self) -> None:
         """Drop what is older than is kept; to be called once a bin."""
@@ -222,8 +232,15 @@ class Maturity(Struct, array_like=True):
         first = -(-start_ms // self.bin_ms)
         return np.arange(first, max(first, self.clock_ms // self.bin_ms))
 
-    def _put(self, key: Key, at_ms: int, column: int, event: Usage | Error) -> None:
-        way, amount = _amount(event)
+    def _put(
+        self,
+        key: Key,
+        at_ms: int,
+        column: int,
+        way: str,
+        amount: float,
+        sample_rate: float,
+    ) -> None:
         used = self.ways.setdefault(key[0], [])
         if way not in used and amount:
             used.append(way)
@@ -231,7 +248,7 @@ class Maturity(Struct, array_like=True):
         if key not in self.strips and len(self.strips) >= KEYS_MAX:
             key = (key[0], FOLDED)
         strip = self.strips.setdefault(key, AgeStrip(number))
-        strip.add_at(number, column, amount / event.sample_rate)
+        strip.add_at(number, column, amount / sample_rate)
 
     def _clear(self) -> None:
         self.strips, self.ways, self.ids, self.since_ms = {}, {}, {}, -1

@@ -117,7 +117,7 @@ def restore_rows(
     partition: Partition, found: list[ScopeBlock], blocks: Mapping[str, bytes]
 ) -> None:
     """Put the rows of restored scopes in place, and take the steps since again."""
-    series = [_series(block.scope) for block in found]
+    series = [series_of(block.scope) for block in found]
     images = [
         _image(block, len(own), blocks)
         for block, own in zip(found, series, strict=True)
@@ -162,7 +162,8 @@ def _positions(scope: Scope) -> tuple[int, ...]:
     return tuple([row for watch in scope.watches.values() for row in watch.rows()])
 
 
-def _series(scope: Scope) -> list[Series]:
+def series_of(scope: Scope) -> list[Series]:
+    """All series of a scope, in the order in which their rows are written."""
     return [
         one
         for watch in scope.watches.values()

@@ -47,6 +47,7 @@ from detector.rowstate import (
     next_rows,
     restore_rows,
     row_names,
+    series_of,
     steps_block,
     whole_rows,
     write_rows_anew,
@@ -228,13 +229,25 @@ def _write_anew(partition: Partition, name: str) -> None:
 
 
 def _scope_block(scope: Scope, days: tuple[int, ...]) -> bytes:
-    return encode(
-        ScopeBlock(
-            version=VERSION,
-            scope=_without(scope, days) if days else scope,
-            days=list(days),
+    """The scope without the positions of its rows.
+
+    A restore gives it new ones, and which ones are free depends on other scopes.
+    """
+    series = series_of(scope)
+    positions = [one.row for one in series]
+    for one in series:
+        one.row = 0
+    try:
+        return encode(
+            ScopeBlock(
+                version=VERSION,
+                scope=_without(scope, days) if days else scope,
+                days=list(days),
+            )
         )
-    )
+    finally:
+        for one, position in zip(series, positions, strict=True):
+            one.row = position
 
 
 def _day_block(scope: Scope, day: int) -> bytes:

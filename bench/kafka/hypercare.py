@@ -32,7 +32,7 @@ class Counting:
     def apply(self, records: Sequence[LogRecord]) -> Outputs:
         """Count the light events of some records."""
         columns = Columns(records, 0)
-        codes = columns.ts // WINDOW_MS * len(columns.shapes) + columns.shape
+        codes = columns.end // WINDOW_MS * len(columns.shapes) + columns.shape
         found = np.unique(codes, return_counts=True)
         for code, count in zip(*(array.tolist() for array in found), strict=True):
             window, shape = divmod(code, len(columns.shapes))

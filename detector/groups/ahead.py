@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from detector.combined import FORGOTTEN_MS
 from detector.evidence.types import BoolArray, IntArray
 from detector.groups.places import may_become_candidate
 from detector.groups.rowtable import Rows
+from detector.groups.sums import COUNT
+from detector.identity import sender_id
 from detector.scope import Scope
 from detector.signals.telemetry import OFF_MS, SAMPLE_APART_MS, Health
 
@@ -29,8 +32,11 @@ _CLOCKS = {"right": 0, "constant": 1, "erratic": 2}
     _SHIFT,
     _SAMPLED_END,
     _SAMPLED_AT,
+    _APART,
+    _TOLD,
+    _FORGET,
     _FACTS,
-) = range(11)
+) = range(14)
 
 
 _UNPLACED = (0,) * _FACTS
@@ -48,12 +54,13 @@ class Moment(NamedTuple):
 
 
 class Known(NamedTuple):
-    """The shapes of a scope, and how long the watermark must be past its windows.
+    """Shapes and rows of a scope, and how far the watermark must be past its windows.
 
     ``scope`` is None as long as it is new.
     """
 
     shapes: Sequence[int]
+    rows: IntArray
     scope: Scope | None
     wait_ms: int
 
@@ -72,9 +79,12 @@ class Ahead:
         self._facts: IntArray = np.zeros((_FACTS, len(rows.places)), dtype=np.int64)
         self._skewed = rows.columns.skewed()
         # Of the whole run, as if nothing was counted yet: no fewer than are to come.
-        self._counts: list[int] = np.bincount(
-            rows.columns.shape, minlength=len(rows.places)
+        self._counts: list[float] = np.bincount(
+            rows.columns.shape,
+            weights=None if rows.sums is None else rows.sums.amounts[COUNT],
+            minlength=len(rows.places),
         ).tolist()
+        self._combiners: dict[int, tuple[str, ...]] = {}
 
     def learn(self, known: Sequence[Known]) -> None:
         """Note how things stand for the shapes of some scopes."""
@@ -93,27 +103,36 @@ class Ahead:
         due_ms = (scope.closed_until_ms // scope.width_ms + 1) * scope.width_ms
         due_ms += known.wait_ms
         wary = self._wary(scope, known.shapes)
+        self._note_exact(known, tuple(scope.combined))
         common = (
             scope.width_ms,
             scope.closed_until_ms,
             due_ms,
             scope.watermark_ms >= due_ms,
         )
+        told = _told_by(scope)
         return [
             _UNPLACED
             if place is None or place.release.number in wary
-            else (1, *common, place.inforce.rule.skew_ms, *_clock_of(place.health))
+            else (
+                1,
+                *common,
+                place.inforce.rule.skew_ms,
+                *_clock_of(place.health),
+                max(SAMPLE_APART_MS, place.shape.window_s * 500),
+                *told,
+            )
             for place in (self._rows.places[shape] for shape in known.shapes)
         ]
 
     def _wary(self, scope: Scope, shapes: Sequence[int]) -> set[int]:
         """Releases whose next usage may put them on trial."""
-        more: dict[int, int] = {}
+        more: dict[int, float] = {}
         for shape in shapes:
             place = self._rows.places[shape]
             if place is not None and place.is_usage:
                 number = place.release.number
-                more[number] = more.get(number, 0) + self._counts[shape]
+                more[number] = more.get(number, 0.0) + self._counts[shape]
         return may_become_candidate(scope.registry, more, scope.units_total)
 
     def first(self, rows: IntArray) -> dict[int, Moment]:
@@ -143,40 +162,70 @@ class Ahead:
         table, columns = self._rows, self._rows.columns
         facts = np.take(self._facts, columns.shape[rows], axis=1)
         usage = table.usage[columns.shape[rows]]
-        ts, arrival = columns.ts[rows], columns.arrival[rows]
-        end = self._corrected(ts, arrival, facts)
+        sent, arrival = columns.end[rows], columns.arrival[rows]
+        exact = table.exact[rows]
+        end = self._corrected(sent, arrival, facts, exact)
         late = end <= facts[_CLOSED]
         table.end[rows], table.late[rows] = end, late
         slow: BoolArray = (facts[_PLACED] == 0) | (end > arrival + facts[_SKEW])
+        slow |= usage & (arrival > facts[_FORGET])
         slow |= late & ~usage
         if self._skewed is not None:
             slow |= self._skewed[rows]
         samples: BoolArray = usage & (
-            (ts != facts[_SAMPLED_END])
-            & (arrival - facts[_SAMPLED_AT] >= SAMPLE_APART_MS)
+            (sent != facts[_SAMPLED_END])
+            & (arrival - facts[_SAMPLED_AT] >= facts[_APART])
+            & ~exact
         )
         if table.named is not None:
             slow |= samples & table.named[rows]
         samples &= ~slow
-        due: BoolArray = usage & ~late & (np.minimum(end, arrival) >= facts[_DUE])
+        reached = np.minimum(np.minimum(end, arrival), facts[_TOLD])
+        due: BoolArray = usage & ~late & (reached >= facts[_DUE])
         due |= facts[_OVERDUE] == 1
         return slow, samples, due
 
-    def _corrected(self, ts: IntArray, arrival: IntArray, facts: IntArray) -> IntArray:
+    def _note_exact(self, known: Known, combiners: tuple[str, ...]) -> None:
+        """Mark rows that come from one of the combiners of a scope."""
+        number = int(self._rows.scope[known.shapes[0]])
+        if combiners == self._combiners.get(number, ()):
+            return
+        self._combiners[number] = combiners
+        table, rows = self._rows, known.rows
+        if table.sums is None:
+            senders = [shape.sender for shape in table.columns.shapes]
+            by_shape = np.array([sender in combiners for sender in senders])
+            table.exact[rows] = by_shape[table.columns.shape[rows]]
+            return
+        numbers = [sender_id(name) for name in combiners]
+        table.exact[rows] = np.isin(table.sums.sender[rows], numbers)
+
+    def _corrected(
+        self, sent: IntArray, arrival: IntArray, facts: IntArray, exact: BoolArray
+    ) -> IntArray:
         """Ends on our clock, as ``corrected_end_ms`` gives them one by one."""
-        off = (np.abs(arrival - ts) > OFF_MS) & (facts[_CLOCK] != 0)
+        off = (np.abs(arrival - sent) > OFF_MS) & (facts[_CLOCK] != 0) & ~exact
         if not off.any():
-            return ts
+            return sent
         width = np.maximum(facts[_WIDTH], 1)
         constant = facts[_CLOCK] == _CLOCKS["constant"]
-        moved = np.where(constant, ts + facts[_SHIFT], arrival // width * width)
-        return np.where(off, moved, ts)
+        moved = np.where(constant, sent + facts[_SHIFT], arrival // width * width)
+        return np.where(off, moved, sent)
 
 
 def _clock_of(health: Health) -> tuple[int, int, int, int]:
     sampled_ms = health.sampled_arrival_ms if health.offsets_ms else -_NEVER
     clock = _CLOCKS[health.clock]
     return clock, health.shift_ms, health.sampled_end_ms, sampled_ms
+
+
+def _told_by(scope: Scope) -> tuple[int, int]:
+    """Up to when all combiners have told, and after which arrival one is forgotten."""
+    if not scope.combined:
+        return _NEVER, _NEVER
+    told = scope.combined.values()
+    until_ms = min(one.until_ms for one in told)
+    return until_ms, min(one.arrival_ms for one in told) + FORGOTTEN_MS
 
 
 def _firsts(rows: IntArray, scope: IntArray) -> list[int]:

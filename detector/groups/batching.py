@@ -1,11 +1,11 @@
 """Runs of records through one partition: together where nothing comes in between.
 
-Single events of known shapes are counted in groups. What a group can not take (a new
-release, a clock gone wrong, a deploy, a command) goes the long way, event by event, at
-its own place in the log; and every window is closed as of the very record that makes
-it due. Scopes do not depend on each other, so all of them go on in turns: each is
-counted up to its own next moment, whatever the place of that in the log, by one call
-for all. What they put out is laid in the order of the log at the end.
+Events and lines of known shapes are counted in groups. What a group can not take (a
+new release, a clock gone wrong, a combiner's tick, a deploy, a command) goes the long
+way, event by event, at its own place in the log; and every window is closed as of the
+very record that makes it due. Scopes do not depend on each other, so all of them go on
+in turns: each is counted up to its own next moment, whatever the place of that in the
+log, by one call for all. What they put out is laid in the order of the log at the end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from detector.groups.ahead import END, Moment
 from detector.groups.arrange import split_by
 from detector.groups.columns import Columns
 from detector.groups.grouped import Tallies, count_rows
-from detector.groups.lines import NOWHERE, Lines
+from detector.groups.lane import NOWHERE, Lane
+from detector.groups.lines import TICK
 from detector.groups.moments import Moments
 from detector.groups.rowtable import Rows
 from detector.intake import Intake
@@ -40,8 +41,9 @@ RUN_EVENTS_MIN = 24
 _WHOLE = -1
 """In place of a row: a record as a whole, before its rows."""
 
-Place = tuple[int, int]
-"""Where something is put out: a record, and its row, its `END` or `_WHOLE`."""
+Place = tuple[int, int, int]
+"""Where something is put out: a record, its row, `END` or `_WHOLE`, and of which scope
+it is: the first row of it in the record."""
 
 
 def _note(partition: Partition, tallies: Tallies) -> None:
@@ -63,7 +65,7 @@ class Run:
     ----------
     partition : Partition
     columns : Columns
-        The run's single events; its other records stand between them.
+        The run's events and lines; its other records stand between them.
     outputs : Outputs
         Takes what the run puts out.
     """
@@ -83,9 +85,9 @@ class Run:
         self.rows = Rows(columns, np.array(of_shape, dtype=np.int64))
         self.moments = Moments(partition, self.rows)
         own = split_by(self.rows.scope[columns.shape], len(self.keys))
-        self._lines = [Lines(key, own[n]) for key, n in numbers.items()]
+        self._lanes = [Lane(key, own[n]) for key, n in numbers.items()]
         for shape, number in enumerate(of_shape):
-            self._lines[number].shapes.append(shape)
+            self._lanes[number].shapes.append(shape)
         self._wholes = deque(columns.whole)
         self._items = {r: decode(columns.records[r].value) for r in columns.whole}
         self._touched = {r: self._keys_of(i) for r, i in self._items.items()}
@@ -100,7 +102,7 @@ class Run:
     def go(self) -> None:
         """Apply all records of the run."""
         columns, partition = self.columns, self.partition
-        moved = self._lines
+        moved = self._lanes
         while moved or self._wholes:
             self._stop(moved)
             self._advance(moved)
@@ -120,19 +122,19 @@ class Run:
                 keys[ScopeKey(item.service, item.environment)] = None
         return keys
 
-    def _stop(self, moved: Sequence[Lines]) -> None:
+    def _stop(self, moved: Sequence[Lane]) -> None:
         """Note how far scopes can go: to the next whole record that concerns them."""
         first: dict[ScopeKey, int] = {}
         for record in self._wholes:
             for key in self._touched[record]:
                 first.setdefault(key, self.columns.start[record])
-        for lines in moved:
-            upto = first.get(lines.key)
-            lines.stop = len(lines.own)
+        for lane in moved:
+            upto = first.get(lane.key)
+            lane.stop = len(lane.own)
             if upto is not None:
-                lines.stop = int(np.searchsorted(lines.own, upto))
+                lane.stop = int(np.searchsorted(lane.own, upto))
 
-    def _apply_wholes(self) -> list[Lines]:
+    def _apply_wholes(self) -> list[Lane]:
         """Apply records as a whole, until one concerns who has moved just now.
 
         Gives those who have. Whoever the next one concerns stands before it: it is
@@ -146,11 +148,11 @@ class Run:
             self.partition.apply_items(
                 self.columns.records[record],
                 self._items.pop(record),
-                self._said[record, _WHOLE],
+                self._said[record, _WHOLE, 0],
             )
-        return [lines for lines in self._lines if lines.key in moved]
+        return [lane for lane in self._lanes if lane.key in moved]
 
-    def _advance(self, moved: list[Lines]) -> None:
+    def _advance(self, moved: list[Lane]) -> None:
         """Bring scopes to where they stop, moment by moment."""
         while moved := [m for m in moved if len(m.rest) or m.begun != NOWHERE]:
             if sum(len(m.rest) for m in moved) < RUN_EVENTS_MIN:
@@ -160,39 +162,39 @@ class Run:
                 going = [m for m in moved if not m.is_restless]
             moments = self.moments.next(going)
             self._count(going, moments)
-            due: list[tuple[int, Lines]] = []
+            due: list[tuple[int, Lane]] = []
             moved = []
-            for lines in going:
-                moment = moments.get(id(lines))
-                lines.begun = NOWHERE
+            for lane in going:
+                moment = moments.get(id(lane))
+                lane.begun = NOWHERE
                 if moment is None:
                     continue
                 if moment.row == END:
-                    due.append((moment.record, lines))
+                    due.append((moment.record, lane))
                 else:
-                    lines.begun = moment.record
+                    lane.begun = moment.record
                     self._take_known(moment.row)
-                    lines.cursor += 1
-                lines.turns += 1
-                moved.append(lines)
+                    lane.cursor += 1
+                lane.turns += 1
+                moved.append(lane)
             self._close(due)
-            for lines in walking:
-                self._walk(lines)
+            for lane in walking:
+                self._walk(lane)
 
-    def _count(self, going: Sequence[Lines], moments: dict[int, Moment]) -> None:
+    def _count(self, going: Sequence[Lane], moments: dict[int, Moment]) -> None:
         """Count what comes before the moments, of all scopes together."""
         waiting: list[IntArray] = []
-        for lines in going:
-            rest = lines.rest
-            moment = moments.get(id(lines))
+        for lane in going:
+            rest = lane.rest
+            moment = moments.get(id(lane))
             if moment is not None:
                 upto = moment.row
                 if upto == END:
                     upto = self.columns.start[moment.record + 1]
                 rest = rest[: np.searchsorted(rest, upto)]
             if len(rest):
-                lines.cursor += len(rest)
-                self.partition.dirty.add(lines.key)
+                lane.cursor += len(rest)
+                self.partition.dirty.add(lane.key)
                 waiting.append(rest)
         if not waiting:
             return
@@ -206,10 +208,11 @@ class Run:
     def _take_known(self, row: int) -> None:
         """One event the long way; where its scope counts is known as before."""
         shape = int(self.columns.shape[row])
+        is_known = self.rows.places[shape] or self.columns.shapes[shape].word == TICK
         key = self.keys[int(self.rows.scope[shape])]
         finder = self.partition.finders.get(key)
         self._take(row)
-        if finder is not None and self.rows.places[shape]:
+        if finder is not None and is_known:
             self.partition.finders[key] = finder
 
     def _take(self, row: int) -> None:
@@ -218,39 +221,39 @@ class Run:
         record = int(columns.record[row])
         partition.arrival_ms = columns.arrivals[record]
         offset, index = columns.records[record].offset, columns.index(row)
-        said = self._said[record, row]
+        said = self._said[record, row, row]
         partition.take(self.rows.event(row), offset, index, {}, said)
 
-    def _walk(self, lines: Lines) -> None:
+    def _walk(self, lane: Lane) -> None:
         """Take all rows of a scope the long way, up to where it stops."""
-        rest = lines.rest
-        lines.cursor = lines.stop
+        rest = lane.rest
+        lane.cursor = lane.stop
         for row in rest.tolist():
             record = int(self.columns.record[row])
-            self._end(lines, record)
+            self._end(lane, record)
             self._take(row)
-            lines.begun = record
-        self._end(lines, NOWHERE)
+            lane.begun = record
+        self._end(lane, NOWHERE)
 
-    def _end(self, lines: Lines, record: int) -> None:
+    def _end(self, lane: Lane, record: int) -> None:
         """Close what is due of a walking scope once its record is left for another."""
-        if lines.begun not in (record, NOWHERE):
-            if self.moments.is_due(lines):
-                self._close([(lines.begun, lines)])
-            lines.begun = NOWHERE
+        if lane.begun not in (record, NOWHERE):
+            if self.moments.is_due(lane):
+                self._close([(lane.begun, lane)])
+            lane.begun = NOWHERE
 
-    def _close(self, due: list[tuple[int, Lines]]) -> None:
+    def _close(self, due: list[tuple[int, Lane]]) -> None:
         """Close what is due at the ends of records, in the order of the log."""
         columns, partition = self.columns, self.partition
         moments = []
-        for record, lines in due:
+        for record, lane in due:
             begin = columns.start[record]
-            first = int(lines.own[np.searchsorted(lines.own, begin)])
+            first = int(lane.own[np.searchsorted(lane.own, begin)])
             now = Due(
-                scope=partition.scopes[lines.key],
+                scope=partition.scopes[lane.key],
                 offset=columns.records[record].offset,
                 arrival_ms=columns.arrivals[record],
-                outputs=self._said[record, END],
+                outputs=self._said[record, END, first],
             )
             moments.append((first, now))
         moments.sort(key=lambda moment: moment[0])

@@ -1,4 +1,4 @@
-"""Many single events into their scopes at once, as if they came one by one.
+"""Many events or lines into their scopes at once, as if they came one by one.
 
 What is counted here adds up, whatever the order: sums, maxima, sets. What depends on
 order (repeats, first failures of a unit, numbers of signatures, fading shares) is
@@ -7,18 +7,25 @@ taken in the order of the log, but without asking again what a whole shape share
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from detector.durations import singles
-from detector.events import Usage
+from detector.durations import Histogram, singles
+from detector.events import Error, Usage
 from detector.evidence.types import BoolArray, IntArray
-from detector.funnel import Steps
+from detector.groups.adding import (
+    Group,
+    add_lines,
+    add_ones,
+    advance,
+    note,
+    note_senders,
+)
 from detector.groups.arrange import buckets, numbered, sizes, sorted_by
-from detector.groups.ones import plus_ones
-from detector.groups.places import Place
+from detector.groups.histograms import histograms
 from detector.groups.repeats import Repeats, find_repeats
 from detector.groups.ripening import ripen
 from detector.groups.rowtable import Rows
@@ -27,7 +34,7 @@ from detector.intake import HOUR_MS
 from detector.latencystate import take as take_durations
 from detector.signals.telemetry import KNOWN, LATE, OFF, OFF_MS, note_lines
 from detector.signature import signature_of
-from detector.windows import Cell, OpenWindow, add_error, add_failures
+from detector.windows import OpenWindow, add_error, add_failures, failed_outcomes
 
 PERSONS_MAX = 1 << 16
 
@@ -54,14 +61,6 @@ class Tallies(NamedTuple):
     named: int
 
 
-class Group(NamedTuple):
-    """Events of one shape in one window."""
-
-    place: Place
-    window: OpenWindow
-    cell: Cell
-
-
 def count_rows(table: Rows, rows: IntArray) -> Tallies:
     """Count rows, ascending, all of which have places."""
     grid_ms = table.grid_ms(rows)
@@ -86,19 +85,18 @@ def count_rows(table: Rows, rows: IntArray) -> Tallies:
 
 def _note_lines(table: Rows, rows: IntArray, late: BoolArray, known: BoolArray) -> None:
     """Note what became of usage lines, each release's in their order."""
-    shapes = table.columns.shape[rows]
-    usage = table.usage[shapes]
-    rows, late, known, shapes = rows[usage], late[usage], known[usage], shapes[usage]
+    usage = table.usage[table.columns.shape[rows]]
+    rows, late, known = rows[usage], late[usage], known[usage]
     if not len(rows):
         return
     arrival = table.columns.arrival[rows]
-    off = np.abs(arrival - table.columns.ts[rows]) > OFF_MS
+    off = np.abs(arrival - table.columns.end[rows]) > OFF_MS
+    off &= ~table.exact[rows]
     fate = LATE * late + KNOWN * known + OFF * off
     numbers: dict[int, int] = {}
-    of_shape = [
-        numbers.setdefault(id(p.health) if p else 0, len(numbers)) for p in table.places
-    ]
-    health = np.array(of_shape)[shapes]
+    health = table.of_places(
+        rows, lambda place: numbers.setdefault(id(place.health), len(numbers))
+    )
     if len(numbers) > 1:
         order, _ = sorted_by(health, len(numbers))
         rows, arrival, fate, health = (a[order] for a in (rows, arrival, fate, health))
@@ -123,23 +121,43 @@ def _note_late(table: Rows, rows: IntArray) -> None:
 
 def _count(table: Rows, rows: IntArray, grid_ms: IntArray, repeats: Repeats) -> None:
     groups, group_of = _groups(table, rows, grid_ms, repeats)
-    numbers: dict[int, int] = {}
-    cells = [numbers.setdefault(id(group.cell), len(numbers)) for group in groups]
-    by_cell = dict(zip(cells, groups, strict=True))
-    if table.has_people:
-        usage = table.usage[table.columns.shape[rows]]
-        cell_of = np.array(cells)[group_of[usage]].tolist()
-        _count_people(table, rows[usage].tolist(), cell_of, by_cell)
-    rare = np.array([place is not None and place.rare for place in table.places])
-    at = np.flatnonzero(rare[table.columns.shape[rows]])
+    shapes = table.columns.shape[rows]
+    usage = table.usage[shapes]
+    if table.sums is not None:
+        note_senders(table, rows[usage], groups, group_of[usage])
+    latency = table.latency[shapes]
+    if latency.any() or table.has_people:
+        numbers: dict[tuple[int, tuple[int, int]], int] = {}
+        cells = [
+            numbers.setdefault((id(group.window), group.place.key), len(numbers))
+            for group in groups
+        ]
+        by_cell = dict(zip(cells, groups, strict=True))
+        cell_of = np.array(cells)[group_of]
+        own = cell_of[usage].tolist()
+        _count_people(table, rows[usage].tolist(), own, by_cell)
+        timed = usage | latency
+        _count_durations(table, rows[timed], cell_of[timed], by_cell)
+    at = np.flatnonzero(_rare(table, rows))
     for row, number in zip(rows[at].tolist(), group_of[at].tolist(), strict=True):
         _fail(table, row, groups[number])
+
+
+def _rare(table: Rows, rows: IntArray) -> BoolArray:
+    """What is counted by itself: errors, and usage with failures."""
+    if table.sums is None:
+        alone: BoolArray = table.of_places(rows, lambda place: place.rare) != 0
+        return alone
+    shapes = table.columns.shape[rows]
+    found: BoolArray = table.sums.fails[rows]
+    found |= ~(table.usage | table.latency)[shapes]
+    return found
 
 
 def _count_people(
     table: Rows, rows: list[int], cell_of: list[int], by_cell: dict[int, Group]
 ) -> None:
-    """Who was served, and for how long; cells in the order of first sight."""
+    """Who was served; cells in the order of first sight."""
     columns = table.columns
     if columns.sessions is not None:
         for number, names in buckets(rows, cell_of, columns.sessions):
@@ -151,11 +169,24 @@ def _count_people(
             cell = by_cell[number].cell
             cell.user_ids.update(map(_persons.__getitem__, names))
             cell.user_tally.usage_lines += len(names)
-    if columns.durations is not None:
-        for number, times_ms in buckets(rows, cell_of, columns.durations):
-            group = by_cell[number]
-            histogram = singles(times_ms)
-            take_durations(group.window.durations, group.place.key, histogram)
+
+
+def _count_durations(
+    table: Rows, rows: IntArray, cell_of: IntArray, by_cell: dict[int, Group]
+) -> None:
+    """For how long; cells, layouts and buckets in the order of first sight."""
+    durations = table.columns.durations
+    several: list[tuple[int, Histogram]] = []
+    if table.sums is None:
+        if durations is not None:
+            found = buckets(rows.tolist(), cell_of.tolist(), durations)
+            several = [(number, singles(times_ms)) for number, times_ms in found]
+    else:
+        lines = [table.columns.lines[row] for row in rows.tolist()]
+        several = histograms(lines, cell_of.tolist())
+    for number, histogram in several:
+        group = by_cell[number]
+        take_durations(group.window.durations, group.place.key, histogram)
 
 
 def _groups(
@@ -171,11 +202,15 @@ def _groups(
     first = by_code[begins]
     end = table.end[rows]
     marks = np.minimum(end, table.columns.arrival[rows])
+    amounts = None
     order = np.argsort(first)
+    if table.sums is not None:
+        amounts = np.add.reduceat(table.sums.amounts[:, rows[by_code]], begins, axis=1)
     rank = np.empty(len(codes), dtype=np.int64)
     rank[order] = np.arange(len(codes))
     found: list[Group] = []
-    for row, window_ms, count, latest_ms, watermark_ms in zip(
+    for code, row, window_ms, count, latest_ms, watermark_ms in zip(
+        order.tolist(),
         rows[first[order]].tolist(),
         grid_ms[first[order]].tolist(),
         sizes(begins, len(rows))[order].tolist(),
@@ -190,46 +225,33 @@ def _groups(
         if window is None:
             window = OpenWindow(window_ms, ids or set())
             place.scope.open[window_ms] = window
-        group = Group(place, window, window.cell(*place.key))
-        _add(group, count, latest_ms, watermark_ms)
+        group = Group(place, window)
+        note(group, count, latest_ms)
+        if not place.is_usage:
+            pass
+        elif amounts is None:
+            add_ones(group, count, latest_ms)
+        else:
+            add_lines(group, count, amounts[:, code].tolist())
+        if place.is_usage:
+            advance(group, latest_ms, watermark_ms)
         found.append(group)
     return found, rank[code_of]
-
-
-def _add(group: Group, count: int, latest_ms: int, watermark_ms: int) -> None:
-    """Add events that differ in time and identity only."""
-    place, cell, scope = group.place, group.cell, group.place.scope
-    scope.strata.overflow += place.overflow * count
-    stream = "usage" if place.is_usage else "errors"
-    scope.last_event_ms[stream] = max(scope.last_event_ms[stream], latest_ms)
-    if not place.is_usage:
-        return
-    steps = group.window.steps.setdefault(place.key, Steps())
-    steps.entered = plus_ones(steps.entered, count)
-    cell.usage_lines += count
-    cell.seen_units = plus_ones(cell.seen_units, count)
-    cell.weighted_units = plus_ones(cell.weighted_units, count)
-    cell.requests.units = plus_ones(cell.requests.units, count)
-    cell.usage_senders.add(place.sender)
-    senders = place.health.senders
-    senders[place.sender] = max(latest_ms, senders[place.sender])
-    release = place.release
-    release.units = plus_ones(release.units, count)
-    release.last_usage_ms = max(release.last_usage_ms, latest_ms)
-    scope.units_total = plus_ones(scope.units_total, count)
-    scope.watermark_ms = max(scope.watermark_ms, watermark_ms)
 
 
 def _fail(table: Rows, row: int, group: Group) -> None:
     """Count a failure, whose order matters: who failed first, what is new."""
     event, place, end_ms = table.event(row), group.place, int(table.end[row])
     scope, owner = place.scope, place.release.number
-    hour = (end_ms - 1) // HOUR_MS
+    catalogue, hour = scope.catalogue, (end_ms - 1) // HOUR_MS
     if isinstance(event, Usage):
-        name = f"outcome:{event.outcome}"
-        number = scope.catalogue.number(name, end_ms, event.url)
-        failures = [(number, 1.0)]
+        failures = [
+            (catalogue.number(f"outcome:{outcome}", end_ms, event.url), count)
+            for outcome, count in failed_outcomes(event).items()
+        ]
+        if event.sessions is not None and event.unit == "session":
+            group.cell.sessions.bad += math.fsum(n for _, n in failures)
         add_failures(group.cell, event, owner, scope.seen_bad, hour, failures)
-    else:
-        number = scope.catalogue.number(signature_of(event), end_ms, event.url)
+    elif isinstance(event, Error):
+        number = catalogue.number(signature_of(event), end_ms, event.url)
         add_error(group.cell, event, owner, scope.seen_bad, hour, number)

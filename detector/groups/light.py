@@ -12,7 +12,7 @@ reading many at once gives what reading each gives.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -34,18 +34,18 @@ MEMBERS_MAX = 10_000
 SHAPES_MAX = 32_768
 """Shapes remembered; beyond, all are forgotten and learnt again."""
 
-_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NUL = b"\\u0000"
 _BACKSLASH, _NEWLINE = b"\\\n"  # as numbers: a search for one byte is quickest so
 _ENDS = np.zeros((256, 256), dtype=np.bool_)
 _ENDS[ord("}"), ord("{")] = _ENDS[ord("]"), ord("[")] = True
 _ENDS[ord("}"), ord("[")] = _ENDS[ord("]"), ord("{")] = True
 NO_ATTRS = Raw(b"{}")
-_Id = Annotated[str, Meta(min_length=1, max_length=256)]
-_Severity = Literal["debug", "info", "warning", "error", "fatal"]
+Id = Annotated[str, Meta(min_length=1, max_length=256)]
+Severity = Literal["debug", "info", "warning", "error", "fatal"]
 
 
-class _Common(
+class Common(
     Struct,
     kw_only=True,
     gc=False,
@@ -57,7 +57,7 @@ class _Common(
 
     ts: EpochMs
     service: str
-    id: _Id | None = None
+    id: Id | None = None
     environment: str = DEFAULT_ENVIRONMENT
     sent_at: EpochMs | None = None
     received_at: EpochMs | None = None
@@ -71,7 +71,7 @@ class _Common(
     sender: Text | None = None
 
 
-class LightUsage(_Common, kw_only=True, tag="usage"):
+class LightUsage(Common, kw_only=True, tag="usage"):
     """A single usage event; one with any other field is not light."""
 
     word: Unit = msgspec.field(default="request", name="unit")
@@ -79,7 +79,7 @@ class LightUsage(_Common, kw_only=True, tag="usage"):
     duration_ms: Annotated[float, Meta(ge=0)] | None = None
 
 
-class LightError(_Common, kw_only=True, tag="error"):
+class LightError(Common, kw_only=True, tag="error"):
     """A single error event; one with any other field is not light."""
 
     outcome: ClassVar[None] = None
@@ -89,23 +89,28 @@ class LightError(_Common, kw_only=True, tag="error"):
     type: Text | None = None
     message: Text | None = None
     frames: Annotated[list[Text], Meta(max_length=64)] = []
-    word: _Severity = msgspec.field(default="error", name="severity")
+    word: Severity = msgspec.field(default="error", name="severity")
     handled: bool = False
 
 
 Light = LightUsage | LightError
+Member = TypeVar("Member")
 ShapeKey = tuple[str, str, bytes, str, str | None, str, str | None]
 """Service, release, attributes as written, environment, sender, unit or severity,
 and outcome; None for an error."""
 
-_RECORD: msgspec.json.Decoder[list[Light] | Light] = msgspec.json.Decoder(
+RECORD: msgspec.json.Decoder[list[Light] | Light] = msgspec.json.Decoder(
     list[Light] | Light
 )
-_ATTRS = msgspec.json.Decoder(dict[str, Text])
+ATTRS = msgspec.json.Decoder(dict[str, Text])
 
 
 class Shape(Struct, frozen=True):
-    """What events have in common that differ in time, identity and detail only."""
+    """What events have in common that differ in time, identity and detail only.
+
+    ``told`` says which sums lines carry (``detector.groups.lines``), None for single
+    events. The sender of lines is no part of their shape.
+    """
 
     service: str
     release: str
@@ -114,10 +119,12 @@ class Shape(Struct, frozen=True):
     sender: str | None
     word: Any
     outcome: Any
+    window_s: int = 0
+    told: int | None = None
 
     @property
     def is_usage(self) -> bool:
-        """Whether these are usage events, else errors."""
+        """Whether these are usage events."""
         return self.outcome is not None
 
 
@@ -152,8 +159,8 @@ def shape_of(key: ShapeKey) -> Shape | None:
 def _checked(key: ShapeKey) -> Shape | None:
     service, release, raw, environment, sender, word, outcome = key
     try:
-        attrs = _ATTRS.decode(raw)
-    except _ERRORS:
+        attrs = ATTRS.decode(raw)
+    except ERRORS:
         return None
     shape = Shape(service, release, attrs, environment, sender, word, outcome)
     kind = LightUsage if shape.is_usage else LightError
@@ -199,11 +206,18 @@ def full(event: Light, shape: Shape) -> Usage | Error:
 
 def read(value: bytes) -> list[Light] | None:
     """The members of one record if all are light; their shapes may be unsound."""
+    return members_of(value, RECORD)
+
+
+def members_of(
+    value: bytes, decoder: msgspec.json.Decoder[list[Member] | Member]
+) -> list[Member] | None:
+    """The members of one record if the decoder knows them all."""
     if len(value) > RECORD_BYTES_MAX or _holds_nul(value):
         return None
     try:
-        decoded = _RECORD.decode(value)
-    except _ERRORS:
+        decoded = decoder.decode(value)
+    except ERRORS:
         return None
     if type(decoded) is not list:
         return [decoded]  # type: ignore[list-item]
@@ -226,21 +240,28 @@ def read_sound(value: bytes) -> list[Usage | Error] | None:
 
 def read_many(values: Sequence[bytes | None]) -> list[Light | list[Light] | None]:
     """One result a record, as `read` gives it but for an object, which stands alone."""
-    together = _read_together(values)
-    if together is not None:
-        return together
-    found: list[Light | list[Light] | None] = []
+    together = read_together(values, RECORD)
+    return each_of(values, RECORD) if together is None else together
+
+
+def each_of(
+    values: Sequence[bytes | None],
+    decoder: msgspec.json.Decoder[list[Member] | Member],
+) -> list[Member | list[Member] | None]:
+    """The members of each record by itself."""
+    found: list[Member | list[Member] | None] = []
     for value in values:
-        several = None if value is None else read(value)
+        several = None if value is None else members_of(value, decoder)
         single = several is not None and len(several) == 1
         found.append(several[0] if several is not None and single else several)
     return found
 
 
-def _read_together(
+def read_together(
     values: Sequence[bytes | None],
-) -> list[Light | list[Light] | None] | None:
-    """Read all records as lines; None unless each is whole and light by itself.
+    decoder: msgspec.json.Decoder[list[Member] | Member],
+) -> list[Member | list[Member] | None] | None:
+    """Read all records as lines; None unless each is whole and known by itself.
 
     Between lines there is no comma, and a line can not end inside a text: so no
     record can borrow from its neighbour what it lacks.
@@ -254,8 +275,8 @@ def _read_together(
     if len(joined) > RECORD_BYTES_MAX and max(map(len, values)) > RECORD_BYTES_MAX:  # type: ignore[arg-type]
         return None
     try:
-        decoded: list[Any] = _RECORD.decode_lines(joined)
-    except _ERRORS:
+        decoded: list[Any] = decoder.decode_lines(joined)
+    except ERRORS:
         return None
     if len(decoded) != len(values):
         return None

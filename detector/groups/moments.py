@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from detector.clocks import note_clock
 from detector.evidence.types import IntArray
 from detector.groups.ahead import END, Ahead, Known, Moment
-from detector.groups.lines import NOWHERE, Lines
+from detector.groups.lane import NOWHERE, Lane
 from detector.groups.places import Finder
 from detector.groups.rowtable import Rows
 from detector.scope import ScopeKey
@@ -40,47 +40,47 @@ class Moments:
         self.columns = rows.columns
         self.ahead = Ahead(rows)
 
-    def next(self, going: Sequence[Lines]) -> dict[int, Moment]:
+    def next(self, going: Sequence[Lane]) -> dict[int, Moment]:
         """The next moment of each scope that has one."""
         found: dict[int, Moment] = {}
-        looking: list[tuple[Lines, IntArray]] = []
-        for lines in going:
-            rest = lines.rest
-            if lines.begun != NOWHERE and self.is_due(lines):
-                found[id(lines)] = Moment(lines.begun, END, False)
-                upto = self.columns.start[lines.begun + 1]
+        looking: list[tuple[Lane, IntArray]] = []
+        for lane in going:
+            rest = lane.rest
+            if lane.begun != NOWHERE and self.is_due(lane):
+                found[id(lane)] = Moment(lane.begun, END, False)
+                upto = self.columns.start[lane.begun + 1]
                 rest = rest[: np.searchsorted(rest, upto)]
-            looking.append((lines, rest))
-        self.ahead.learn([self._known(lines) for lines in going])
-        while looking := [(lines, rest) for lines, rest in looking if len(rest)]:
+            looking.append((lane, rest))
+        self.ahead.learn([self._known(lane) for lane in going])
+        while looking := [(lane, rest) for lane, rest in looking if len(rest)]:
             blocks = [self._block(rest) for _, rest in looking]
             seen = self.ahead.first(np.concatenate(blocks))
-            left: list[tuple[Lines, IntArray]] = []
+            left: list[tuple[Lane, IntArray]] = []
             learnt: list[Known] = []
-            for (lines, rest), block in zip(looking, blocks, strict=True):
-                moment = seen.get(int(self.rows.scope[lines.shapes[0]]))
+            for (lane, rest), block in zip(looking, blocks, strict=True):
+                moment = seen.get(int(self.rows.scope[lane.shapes[0]]))
                 if moment is None:
-                    left.append((lines, rest[len(block) :]))
+                    left.append((lane, rest[len(block) :]))
                 elif moment.is_sample and self._sample(moment.row):
-                    learnt.append(self._known(lines))
+                    learnt.append(self._known(lane))
                     begin = self.columns.start[moment.record]
-                    left.append((lines, rest[np.searchsorted(rest, begin) :]))
+                    left.append((lane, rest[np.searchsorted(rest, begin) :]))
                 else:
-                    found[id(lines)] = min(found.get(id(lines), moment), moment)
+                    found[id(lane)] = min(found.get(id(lane), moment), moment)
             self.ahead.learn(learnt)
             looking = left
         return found
 
-    def _known(self, lines: Lines) -> Known:
+    def _known(self, lane: Lane) -> Known:
         """Where the shapes of a scope are counted, and what would stop it."""
-        finder = _finder(self.partition, lines.key)
-        for shape in lines.shapes:
+        finder = _finder(self.partition, lane.key)
+        for shape in lane.shapes:
             found = None if finder is None else finder.find(self.columns.shapes[shape])
             self.rows.places[shape] = found
         if finder is None:
-            return Known(lines.shapes, None, 0)
+            return Known(lane.shapes, lane.own, None, 0)
         scope = finder.scope
-        return Known(lines.shapes, scope, self.partition.wait_ms(scope))
+        return Known(lane.shapes, lane.own, scope, self.partition.wait_ms(scope))
 
     def _sample(self, row: int) -> bool:
         """Let a row teach how its clock and its way are, if that changes nothing.
@@ -95,9 +95,9 @@ class Moments:
         note_clock(
             scope,
             place.release.number,
-            int(self.columns.ts[row]),
+            int(self.columns.end[row]),
             int(self.columns.arrival[row]),
-            window_ms=0,
+            window_ms=1000 * place.shape.window_s,
             grace_ms=place.inforce.rule.grace_ms,
         )
         if (shift_of(health), self.partition.wait_ms(scope)) == known:
@@ -117,9 +117,9 @@ class Moments:
         upto = self.columns.start[int(self.columns.record[rest[LOOK_ROWS - 1]]) + 1]
         return rest[: np.searchsorted(rest, upto)]
 
-    def is_due(self, lines: Lines) -> bool:
+    def is_due(self, lane: Lane) -> bool:
         """Whether the end of a record of this scope closes windows."""
-        scope = self.partition.scopes.get(lines.key)
+        scope = self.partition.scopes.get(lane.key)
         limit_ms = -1 if scope is None else self.partition.limit_ms(scope)
         return scope is not None and limit_ms > scope.closed_until_ms
 

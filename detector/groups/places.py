@@ -13,9 +13,10 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from detector.events import Error, Usage
+from detector.events import Error, Latency, Usage
 from detector.groups.light import Shape
-from detector.identity import Marker, sender_id
+from detector.groups.lines import LATENCY, TICK
+from detector.identity import Marker, marker_of, sender_id
 from detector.releases import (
     INFER_MIN_BASELINE_MS,
     INFER_MIN_SHARE,
@@ -32,9 +33,15 @@ from detector.series import Strata
 from detector.signals.telemetry import Health
 from detector.windows import FAILED_OUTCOMES
 
+EXACT_MAX = float(1 << 52)
+"""Up to here whole numbers add up to the same bits in any order, run by run."""
+
 
 class Place(Struct, eq=False):
-    """Where a shape is counted; ``overflow`` is how often a value had no room."""
+    """Where a shape is counted; ``overflow`` is how often a value had no room.
+
+    ``sender`` is that of single events, lines have one each.
+    """
 
     scope: Scope
     inforce: InForce
@@ -46,11 +53,21 @@ class Place(Struct, eq=False):
     sender: int
     rare: bool
     marker: Marker
+    stream: str
 
     @property
     def is_usage(self) -> bool:
-        """Whether usage is counted here, else errors."""
+        """Whether usage is counted here."""
         return self.shape.is_usage
+
+
+_KINDS = {"usage": Usage, "errors": Error, "latency": Latency}
+
+
+def _stream_of(shape: Shape) -> str:
+    if shape.word == LATENCY:
+        return "latency"
+    return "usage" if shape.is_usage else "errors"
 
 
 class Finder:
@@ -74,8 +91,9 @@ class Finder:
         self._strata = _copy(scope.strata)
         self._found: dict[int, Place] = {}
         self.sums_alone = scope.first_ms >= 0 and not (
-            scope.combined or scope.changes.watched or _has_estimates(scope)
+            scope.changes.watched or "" in scope.combined or _has_estimates(scope)
         )
+        self._is_whole: bool | None = None
 
     def find(self, shape: Shape) -> Place | None:
         """The place of a shape, None if its events must go the long way."""
@@ -84,7 +102,13 @@ class Finder:
             found = self._find(shape)
             if found is not None:
                 self._found[id(shape)] = found
+        if shape.told is not None and not self._are_whole():
+            return None
         return found
+
+    def forget_sums(self) -> None:
+        """Look at the sums anew before lines are added, as windows were closed."""
+        self._is_whole = None
 
     def _find(self, shape: Shape) -> Place | None:
         scope = self.scope
@@ -93,10 +117,13 @@ class Finder:
             return None
         health = scope.health.get(release.number)
         sender = sender_id(shape.sender)
-        stream = "usage" if shape.is_usage else "errors"
+        stream = _stream_of(shape)
         if health is None or stream not in scope.last_event_ms:
             return None
-        if shape.is_usage and sender not in health.senders:
+        if shape.told is not None:
+            if not self._takes_lines(shape):
+                return None
+        elif shape.is_usage and sender not in health.senders:
             return None
         found = self._stratum(shape)
         if found is None:
@@ -111,11 +138,23 @@ class Finder:
             key=(release.number, number),
             overflow=overflow,
             sender=sender,
-            rare=shape.outcome is None or shape.outcome in FAILED_OUTCOMES,
-            marker=Marker(
-                shape.service, Usage if shape.is_usage else Error, shape.release
-            ),
+            rare=stream == "errors" or shape.outcome in FAILED_OUTCOMES,
+            marker=marker_of(shape.service, _KINDS[stream], shape.release),
+            stream=stream,
         )
+
+    def _takes_lines(self, shape: Shape) -> bool:
+        """Whether lines of a shape change nothing but sums and sets."""
+        scope = self.scope
+        if shape.word == TICK or shape.window_s * 1000 > scope.width_ms:
+            return False
+        return shape.word != LATENCY or "usage" in scope.last_event_ms
+
+    def _are_whole(self) -> bool:
+        """Whether lines can be added to what there is in any order."""
+        if self._is_whole is None:
+            self._is_whole = _adds_up(self.scope)
+        return self._is_whole
 
     def _stratum(self, shape: Shape) -> tuple[int, int] | None:
         """Number and overflow, asked of a copy: it must not learn anything."""
@@ -162,15 +201,30 @@ def _has_estimates(scope: Scope) -> bool:
     )
 
 
+def _adds_up(scope: Scope) -> bool:
+    """Whether sums that come in another order give the same bits: all are whole."""
+    sums = [scope.units_total, *(r.units for r in scope.registry.releases.values())]
+    for window in scope.open.values():
+        for cell in window.cells.values():
+            sums += (cell.seen_units, cell.weighted_units, cell.weighted_ok)
+            sums += (cell.sessions.units, cell.users.units, cell.requests.units)
+        sums += [steps.entered for steps in window.steps.values()]
+        for durations in window.durations.values():
+            sums.append(durations.unread)
+            for part in durations.parts:
+                sums += part.counts.values()
+    return max(sums) < EXACT_MAX and all(map(float.is_integer, sums))
+
+
 def may_become_candidate(
-    registry: Registry, more: Mapping[int, int], total_units: float
+    registry: Registry, more: Mapping[int, float], total_units: float
 ) -> set[int]:
     """Releases that no deploy named and that this much more usage may put on trial.
 
     Parameters
     ----------
-    more : mapping of int to int
-        By release number, usage events to come.
+    more : mapping of int to float
+        By release number, units to come.
     total_units : float
         Units of the scope before them.
     """
@@ -188,7 +242,7 @@ def may_become_candidate(
 
 
 def _may_follow(
-    release: Release, others: Iterable[Release], more: Mapping[int, int]
+    release: Release, others: Iterable[Release], more: Mapping[int, float]
 ) -> bool:
     """Whether some older release is live, or may be once more usage is counted."""
     return any(

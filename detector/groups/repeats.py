@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.evidence.types import BoolArray, IntArray
+from detector.groups.arrange import numbered, split_by
 from detector.groups.rowtable import Rows
 from detector.identity import event_id, id64
 
@@ -35,36 +36,73 @@ def find_repeats(table: Rows, rows: IntArray, grid_ms: IntArray) -> Repeats:
         return found
     at = np.flatnonzero(table.named[rows])
     named = rows[at]
+    if not len(named):
+        return found
+    marks = _marks(table, named)
     shapes = table.columns.shape[named]
-    ids, usage = table.columns.ids, table.usage.tolist()
-    for i, row, shape, number, end_ms, late in zip(
-        at.tolist(),
-        named.tolist(),
-        shapes.tolist(),
-        table.scope[shapes].tolist(),
-        grid_ms[at].tolist(),
-        table.late[named].tolist(),
-        strict=True,
+    errors = np.flatnonzero(~(table.usage | table.latency)[shapes])
+    for i in errors.tolist():
+        found.marks[int(named[i])] = marks[i]
+    ends, end_of = numbered(grid_ms[at])
+    codes, code_of = numbered(table.scope[shapes] * len(ends) + end_of)
+    for code, own in zip(codes.tolist(), split_by(code_of, len(codes)), strict=True):
+        number, end = divmod(code, len(ends))
+        place = (number, int(ends[end]))
+        known = _find_in_window(
+            table, named[own], [marks[i] for i in own.tolist()], place, found.fresh
+        )
+        found.known[at[own[known]]] = True
+    return found
+
+
+def _find_in_window(
+    table: Rows,
+    rows: IntArray,
+    marks: list[int],
+    place: tuple[int, int],
+    fresh: dict[tuple[int, int], set[int]],
+) -> list[int]:
+    """Which rows of a window are copies; the ids of the others are noted."""
+    window = table.place(int(rows[0])).scope.open.get(place[1])
+    late = table.late[rows]
+    if window is not None:
+        known = window.ids
+    elif late.all():
+        return []
+    else:
+        known = fresh.setdefault(place, set())
+    is_new = len(set(marks)) == len(marks) and known.isdisjoint(marks)
+    if is_new and not late.any():
+        known.update(marks)  # one after the other: snapshots show the order
+        return []
+    copies = []
+    for i, (mark, is_late) in enumerate(zip(marks, late.tolist(), strict=True)):
+        if is_late and window is None:
+            continue
+        if mark in known:
+            copies.append(i)
+        elif not is_late:
+            known.add(mark)
+    return copies
+
+
+def _marks(table: Rows, rows: IntArray) -> list[int]:
+    """Numbers of the ids of rows that have one."""
+    columns, sums = table.columns, table.sums
+    ids, lines, places = columns.ids, columns.lines, table.places
+    seqs = None if sums is None else sums.seqs
+    found = [0] * len(rows)
+    for i, (row, shape) in enumerate(
+        zip(rows.tolist(), columns.shape[rows].tolist(), strict=True)
     ):
-        place = table.places[shape]
-        own = None if ids is None else ids[row]
+        place = places[shape]
         if place is None:
             continue
-        if own is not None:
-            mark = place.marker.mark(own)
+        if ids is not None and (own_id := ids[row]) is not None:
+            found[i] = place.marker.mark(own_id)
+        elif seqs is not None and (seq := seqs[row]) is not None:
+            line = lines[row]
+            found[i] = place.marker.mark_numbered(f"{line.ts}\0{seq}\0{line.sender}")
         else:
-            mark = id64(event_id(table.event(row), "", 0, 0, 0))
-        if not usage[shape]:
-            found.marks[row] = mark
-        window = place.scope.open.get(end_ms)
-        if window is not None:
-            known = window.ids
-        elif late:
-            continue
-        else:
-            known = found.fresh.setdefault((number, end_ms), set())
-        if mark in known:
-            found.known[i] = True
-        elif not late:
-            known.add(mark)
+            found[i] = id64(event_id(table.event(row), "", 0, 0, 0))
     return found

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 
+from detector.events import Error
 from detector.evidence.types import IntArray
 from detector.groups.arrange import numbered, sizes, sorted_by
 from detector.groups.rowtable import Rows
+from detector.groups.sums import (
+    COUNT,
+    SESSIONS,
+    TOLD_COUNT,
+    TOLD_SESSIONS,
+    TOLD_USERS,
+    USERS,
+    Sums,
+)
 from detector.scope import Scope
 
 
@@ -74,29 +85,48 @@ def _note_all(
 ) -> None:
     """Note units and failures, those of a shape and bin at the first of them.
 
-    ``bins_ms`` is the width of a bin by scope.
+    ``bins_ms`` is the width of a bin by scope. Lines are noted one by one: strips
+    count in single precision.
     """
     firsts = {row: 0 for row in failures}
     rows = rows[table.usage[table.columns.shape[rows]] & ~table.late[rows]]
-    if len(rows):
-        shapes, times_ms = table.columns.shape[rows], table.columns.ts[rows]
+    if table.sums is not None:
+        firsts |= dict.fromkeys(rows.tolist(), 1)
+    elif len(rows):
+        shapes, times_ms = table.columns.shape[rows], table.columns.end[rows]
         bins, bin_of = numbered(times_ms // bins_ms[table.scope[shapes]])
         codes, code_of = numbered(shapes * len(bins) + bin_of)
         by_code, begins = sorted_by(code_of, len(codes))
         counts = sizes(begins, len(rows)).tolist()
         firsts |= zip(rows[by_code[begins]].tolist(), counts, strict=True)
     for row in sorted(firsts):
-        if firsts[row]:
-            place, at_ms = table.place(row), int(table.columns.ts[row])
-            place.scope.maturity.note_units(place.key, at_ms, firsts[row])
-        else:
+        if not firsts[row]:
             _note_failure(table, row, marks)
+        elif table.sums is not None:
+            _note_sum(table, row, table.sums)
+        else:
+            place, at_ms = table.place(row), int(table.columns.end[row])
+            place.scope.maturity.note_units(place.key, at_ms, firsts[row])
+
+
+def _note_sum(table: Rows, row: int, sums: Sums) -> None:
+    """Note the units of a line."""
+    place = table.place(row)
+    told = place.shape.told or 0
+    way, column = "request", COUNT if told & TOLD_COUNT else None
+    if told & TOLD_SESSIONS:
+        way, column = "session", SESSIONS
+    elif told & TOLD_USERS and sums.senders[row] is None:
+        way, column = "user", USERS
+    amount = 1.0 if column is None else float(sums.amounts[column, row])
+    at_ms = int(table.columns.end[row]) - 500 * place.shape.window_s
+    place.scope.maturity.note_sum(place.key, at_ms, way, amount)
 
 
 def _note_failure(table: Rows, row: int, marks: Mapping[int, int]) -> None:
     place = table.place(row)
     place.scope.maturity.note(
-        table.event(row),
+        cast(Error, table.event(row)),
         place.key,
         int(table.columns.arrival[row]),
         named=place.scope.named_slow,

@@ -20,6 +20,11 @@ RUN_RECORDS = 4096
 RUN_STEP = 4
 """Records whose sizes are added at once; a run can exceed its bytes by these."""
 
+TICK = b'"tick"'
+TICK_BYTES_MIN = 32_768
+"""A combiner's ticks cut its lines into groups; with fewer bytes between two of them
+counting together takes longer than one by one."""
+
 EVENT_BYTES_MIN = 40
 IDS_ROOM = 1 << 16
 """Ids that must find room before a run, else the order of events decides whose do."""
@@ -60,9 +65,9 @@ def _apply_run(
     partition: Partition, records: Sequence[LogRecord], size: int, outputs: Outputs
 ) -> int:
     """Apply some records; gives the number of scopes whose events were grouped."""
-    if size >= batching.RUN_EVENTS_MIN * EVENT_BYTES_MIN and partition.has_room(
-        IDS_ROOM, 0
-    ):
+    ticks = sum(record.value.count(TICK) for record in records if record.value)
+    least = max(batching.RUN_EVENTS_MIN * EVENT_BYTES_MIN, ticks * TICK_BYTES_MIN)
+    if size >= least and partition.has_room(IDS_ROOM, 0):
         columns = Columns(records, partition.arrival_ms)
         if len(columns) >= batching.RUN_EVENTS_MIN:
             run = batching.Run(partition, columns, outputs)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from detector import engine, state
 from detector.engine import Partition
-from detector.groups import batching, lines, moments, runs
+from detector.groups import batching, lane, moments, runs
 from detector.records import LogRecord, Output
 from detector.rulefile import RuleSet
 from tests.unit.detector.traffic import QUICK, START_MS, Event, rules
@@ -194,7 +194,8 @@ def eager_groups(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     def set_to(rows: int) -> None:
         monkeypatch.setattr(batching, "RUN_EVENTS_MIN", 2)
-        monkeypatch.setattr(lines, "TURNS_FREE", 1_000_000)
+        monkeypatch.setattr(runs, "TICK_BYTES_MIN", 0)
+        monkeypatch.setattr(lane, "TURNS_FREE", 1_000_000)
         monkeypatch.setattr(moments, "LOOK_ROWS", rows)
 
     return set_to
@@ -234,6 +235,20 @@ def test_long_logs_are_the_same(seed: int) -> None:
     records = Traffic(seed, 2_000).records
     alone = applied(records, QUICK, 1_000_000, in_groups=False)
     assert applied(records, QUICK, 500, in_groups=True) == alone
+
+
+@pytest.mark.parametrize(("seed", "rows"), [(73, 16), (75, 1024)])
+def test_restless_scopes_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, seed: int, rows: int
+) -> None:
+    """Nor does it matter which scope comes to the moments of a run first."""
+    monkeypatch.setattr(batching, "RUN_EVENTS_MIN", 2)
+    monkeypatch.setattr(runs, "TICK_BYTES_MIN", 0)
+    monkeypatch.setattr(moments, "LOOK_ROWS", rows)
+    records = Traffic(seed, 1_500).records
+    book = BOOKS[2] if seed == 73 else BOOKS[1]
+    alone = applied(records, book, 1_000_000, in_groups=False)
+    assert applied(records, book, 1_000, in_groups=True) == alone
 
 
 def test_most_events_are_grouped(monkeypatch: pytest.MonkeyPatch) -> None:

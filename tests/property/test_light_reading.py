@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from detector import decode as decoding
 from detector.decode import decode
 from detector.events import Event
+from detector.groups import linereading
 from detector.groups.columns import Columns
 from detector.groups.frames import Frames
-from detector.groups.light import full, key_of, read, read_many, read_sound, shape_of
+from detector.groups.light import key_of, read, read_many, read_sound, shape_of
 from detector.groups.ones import plus_ones
 from detector.records import LogRecord, Rejected
 from tests.unit.detector.samples import SAMPLES
@@ -36,6 +37,16 @@ PIECES = [
     b'{"kind":"usage","service":"a","attrs":{',
     b'},"release":"1","ts":1767225600000}',
     b'{"kind":"tick","ts":1767225600000,"service":"all"}',
+    b'{"kind":"tick","ts":1767225600000,"service":"a","sender":"c"}',
+    b'{"kind":"usage","ts":1,"window_s":9,"count":5,"service":"a","release":"1"}',
+    b'{"kind":"usage","ts":1,"count":5,"service":"a","release":"1"}',
+    b'[{"kind":"usage","ts":1,"window_s":9,"count":5,"service":"a","release":"1"},'
+    b'{"kind":"error","ts":1,"window_s":9,"users":5,"service":"a","release":"1"}]',
+    b'{"kind":"latency","ts":1,"service":"a","release":"1","counts":[1,2],'
+    b'"bounds_ms":[5]}',
+    b'{"kind":"latency","ts":1,"service":"a","release":"1","counts":[1,2]}',
+    b'{"kind":"latency","ts":1,"service":"a","release":"1","counts":[1,2,3],'
+    b'"bounds_ms":[5,1e999]}',
     b"[]",
     b"{}",
     b"",
@@ -46,7 +57,9 @@ PIECES = [
 
 def alone(value: bytes | None) -> list[Event] | None:
     """What one record says by itself."""
-    return None if value is None else [*(read_sound(value) or [])] or None
+    if value is None:
+        return None
+    return [*(read_sound(value) or linereading.read_sound(value) or [])] or None
 
 
 def columns_of(values: list[bytes | None]) -> Columns:
@@ -59,11 +72,8 @@ def together(values: list[bytes | None]) -> list[list[Event] | None]:
     columns = columns_of(values)
     found: list[list[Event] | None] = []
     for begin, end in zip(columns.start, columns.start[1:], strict=False):
-        rows = [
-            full(columns.event(row), columns.shapes[int(columns.shape[row])])
-            for row in range(begin, end)
-        ]
-        assert [event.ts for event in rows] == columns.ts[begin:end].tolist()
+        rows = [columns.event(row) for row in range(begin, end)]
+        assert [event.end_ms for event in rows] == columns.end[begin:end].tolist()
         found.append([*rows] or None)
     return found
 
@@ -140,7 +150,7 @@ def test_light_events_equal_whole_ones(name: str) -> None:
     """Whatever is read the light way equals what the decoder of all events gives."""
     sample = SAMPLES[name]
     rng = random.Random(7)
-    light = 0
+    light = summed = 0
     for _ in range(200):
         drawn = [*rng.sample(sorted(sample), min(3, len(sample))), *NEEDED]
         kept = {field: sample[field] for field in drawn if field in sample}
@@ -149,7 +159,13 @@ def test_light_events_equal_whole_ones(name: str) -> None:
         if events is not None:
             light += 1
             assert events == decoding._decode(value, decoding._typed)
-    assert bool(light) == (name.split("-")[0] in ("usage", "error"))
+        found = linereading.read_sound(value)
+        if found is not None:
+            summed += 1
+            assert found == decoding._decode(value, decoding._typed)
+    kind = name.split("-")[0]
+    assert bool(light) == (kind in ("usage", "error"))
+    assert bool(summed) == (kind in ("usage", "error", "latency"))
 
 
 @pytest.mark.parametrize(
@@ -179,6 +195,57 @@ def test_unsound_events_are_refused_alike(fault: dict[str, object]) -> None:
     assert found == decoding._decode(value, decoding._typed)
     assert isinstance(found[1], Rejected)
     assert together([value]) == [None]
+
+
+GOOD_LINE = {"kind": "usage", "ts": TS, "service": "a", "release": "1", "window_s": 10}
+HISTOGRAM = {"kind": "latency", "bounds_ms": [1, 5], "counts": [1, 2, 3]}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"service": "bad name"},
+        {"service": "name\n"},
+        {"attrs": {"bad key": "1"}},
+        {"window_s": 0, "count": 5},
+        {"window_s": 0, "users": 5},
+        {"window_s": 3601},
+        {"count": -1},
+        {"count": 5, "outcomes": {"ok": 6}},
+        {"outcomes": {"fine": 6}},
+        {"seq": 2**63},
+        {**HISTOGRAM, "counts": [1, 2]},
+        {**HISTOGRAM, "bounds_ms": [5, 1]},
+        {**HISTOGRAM, "exponential": {"scale": 3}},
+        {"kind": "latency", "exponential": {"scale": 0, "positive": {"offset": 99}}},
+    ],
+)
+def test_unsound_lines_are_refused_alike(fault: dict[str, object]) -> None:
+    """A fault of a line is found and named as the decoder of all events does."""
+    value = msgspec.json.encode([GOOD_LINE, {**GOOD_LINE, **fault}])
+    found = decode(value)
+    assert found == decoding._decode(value, decoding._typed)
+    assert isinstance(found[1], Rejected)
+    assert together([value]) == [None]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"sample_rate": 0.5},
+        {"count": 2_000_000_000},
+        {"seq": 5},
+        {"duration_ms": 3.5},
+        {"changes": {"flag": "on"}},
+        {"step": "pay"},
+        {"synthetic": True},
+    ],
+)
+def test_uncommon_lines_go_the_long_way(more: dict[str, object]) -> None:
+    """What sums alone do not say is left to the decoder of all events."""
+    value = msgspec.json.encode([GOOD_LINE, {**GOOD_LINE, **more}])
+    assert together([value]) == [None]
+    assert decode(value) == decoding._decode(value, decoding._typed)
 
 
 def test_escaped_nul_is_not_light() -> None:
