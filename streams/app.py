@@ -153,6 +153,13 @@ class HypercareApp(faust.App):
         """Until when what is read is complete."""
         return Drained(self.look, now_ms=self.bus.clock.now_ms)
 
+    def pulses(self) -> Pulses | None:
+        """Who says until when the log is read; None where it is not what is read."""
+        if self.detecting is None:
+            return None
+        topic = self.hypercare.topic(PULSE)
+        return Pulses(self.lanes, self.bus, self.bus.clock, topic)
+
     async def _serve(self, detecting: Detecting) -> None:
         """Show health while the worker still waits for Kafka."""
         try:
@@ -180,8 +187,8 @@ class HypercareApp(faust.App):
         self.add_future(ticker.run(self.hypercare.tick_interval_s))
         if self.detecting is not None:
             self.add_future(self.detecting.watch_rules(self.lanes, self.bus))
-            topic = self.hypercare.topic(PULSE)
-            pulses = Pulses(self.lanes, self.bus, self.bus.clock, topic)
+        pulses = self.pulses()
+        if pulses is not None:
             self.add_future(pulses.run())
         if self.own_source is not None:
             await self.add_runtime_dependency(self.own_source)

@@ -144,6 +144,9 @@ class CombinerApp(HypercareApp):
     def _time(self) -> Clock:
         return BrokerTime(self.bus.clock.now_ms)
 
+    def pulses(self) -> None:
+        """None: partitions of the hot topic are not those of the log."""
+
 
 def create_combiner(settings: Settings) -> CombinerApp:
     """Build the application of one combiner.

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from detector.records import LogRecord
+from streams.app import create_app
 from streams.combining import CombinerCores, create_combiner
 from streams.history import DamagedState
 from streams.progress import Counted
@@ -43,6 +44,13 @@ def test_combiner_reads_its_own_topics() -> None:
     assert app.lanes.topics == {"x.hot"}
     assert app.lanes.settings.partitions == 4
     assert not app.agents
+
+
+def test_combiner_says_nothing_of_the_log() -> None:
+    """A pulse of a hot partition would be taken for one of the log."""
+    settings = Settings(hot_partitions=2, identity_key=KEY)
+    assert create_combiner(settings).pulses() is None
+    assert create_app(settings).pulses() is not None
 
 
 def test_what_became_of_events_is_counted() -> None:
