@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable, Iterator
 
 from acting.answers import Answer, Ruling, Why
-from acting.known import DAY_MS, EVERY, HOUR_MS, Done, Known, LeaseState, Request
-from acting.records import Mode, Order
+from acting.known import DAY_MS, HOUR_MS, Done, Known, LeaseState, Request
+from acting.records import EVERY, Mode, Order
 from detector.verdicts import Action, RecommendationState
 
 Lock = Callable[[Known, Request], Ruling | None]
@@ -100,10 +100,8 @@ def newest(known: Known, request: Request) -> Ruling | None:
     """A revision that somebody has seen replaces those before it."""
     wanted = request.wanted
     seen = known.newest[wanted.id]
-    if (wanted.revision, wanted.issued_at) >= (seen.revision, seen.issued_at):
+    if wanted.revision >= seen.revision:
         return None
-    if wanted.revision == seen.revision:
-        return None  # the same said again a little later
     text = f"revision {wanted.revision}, there is {seen.revision}: read it again"
     return Ruling(Answer.STALE, Why.SUPERSEDED, text)
 
@@ -157,7 +155,7 @@ def ping_pong(known: Known, request: Request) -> Ruling | None:
 
 def cooldown(known: Known, request: Request) -> Ruling | None:
     """After an action a service is left in peace, or nobody sees what it did."""
-    if request.wanted.action not in LARGE or _is_approved(known, request):
+    if not _is_limited(known, request):
         return None
     for done in _large(known, request, COOLDOWN_MS):
         left_s = (done.at_ms + COOLDOWN_MS - request.at_ms) // 1000
@@ -168,7 +166,7 @@ def cooldown(known: Known, request: Request) -> Ruling | None:
 
 def budget(known: Known, request: Request) -> Ruling | None:
     """So many by machine alone, then people decide."""
-    if request.wanted.action not in LARGE or _is_approved(known, request):
+    if not _is_limited(known, request):
         return None
     for most, span_ms, word in (
         (HOURLY_MAX, HOUR_MS, "hour"),
@@ -182,7 +180,7 @@ def budget(known: Known, request: Request) -> Ruling | None:
 
 def storm(known: Known, request: Request) -> Ruling | None:
     """Many services at once are no faulty release."""
-    if request.wanted.action not in LARGE or _is_approved(known, request):
+    if not _is_limited(known, request):
         return None
     since_ms = max(request.at_ms - STORM_MS, known.calmed_ms)
     services = {
@@ -243,6 +241,11 @@ def effective_mode(known: Known, request: Request) -> Mode:
 
 def _of_service(orders: dict[str, Order], request: Request) -> Order | None:
     return orders.get(EVERY) or orders.get(request.wanted.service)
+
+
+def _is_limited(known: Known, request: Request) -> bool:
+    """Whether limits hold it: they count large actions that nobody approved."""
+    return request.wanted.action in LARGE and not _is_approved(known, request)
 
 
 def _is_approved(known: Known, request: Request) -> bool:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from acting.records import Claim, Mode, Order
 from detector.verdicts import RecommendationRecord
 
-EVERY = "*"
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from acting.answers import Answer, Ruling, Why
+from acting.answers import Ruling, Why
 
 
 class Standing(StrEnum):
@@ -111,12 +111,3 @@ def flagger(hook: Hook, standing: Standing, refused: Ruling | None, text: str) -
 def argo_verdict(standing: Standing) -> str:
     """The word that Argo's success and failure conditions compare with."""
     return ARGO.get(standing, "inconclusive")
-
-
-def exit_code(standing: Standing) -> Answer:
-    """The answer of ``hypercare gate`` to a standing, where nothing is claimed."""
-    if standing is Standing.HEALTHY:
-        return Answer.GO_ON
-    if standing in (Standing.UNRELIABLE, Standing.STALE):
-        return Answer.STALE
-    return Answer.UNDECIDED

@@ -13,6 +13,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 LEASE_MAX_S = 86_400
+EVERY = "*"
+"""In place of a service: all of them."""
+
 Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{16,64}$")]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Text = Annotated[str, Meta(max_length=2_048)]
@@ -104,7 +107,7 @@ class Outcome(
 class Order(
     Struct, tag_field="type", tag="order", frozen=True, forbid_unknown_fields=True
 ):
-    """What a person said, with who and why; ``*`` stands for every service.
+    """What a person said, with who and why; `EVERY` stands for all services.
 
     ``value`` is the mode, or the action that is approved.
     """
@@ -112,7 +115,7 @@ class Order(
     word: Word
     actor: Name
     why: Text
-    service: Name = "*"
+    service: Name = EVERY
     value: Text = ""
     recommendation_id: Text = ""
 

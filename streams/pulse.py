@@ -18,6 +18,7 @@ from streams.lane import TRANSIENT, Lane
 from streams.lanes import Lanes
 from streams.progress import LaneState
 from streams.statelog import Write
+from streams.tick import TickSink
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +41,6 @@ class Pulse(Struct, frozen=True):
     read_until_ms: int | None
 
 
-class Sink(Protocol):
-    """Writes records into a partition of a topic."""
-
-    async def produce(
-        self, topic: str, writes: list[Write], *, partition: int | None = None
-    ) -> list[int]:
-        """Write and return the offsets once acknowledged."""
-
-
 class BrokersTime(Protocol):
     """Knows the brokers' time."""
 
@@ -63,7 +55,7 @@ class Pulses:
     ----------
     lanes : Lanes
         The partitions.
-    sink : Sink
+    sink : TickSink
         Where pulses are written.
     clock : BrokersTime
         What time it is.
@@ -72,7 +64,7 @@ class Pulses:
     """
 
     def __init__(
-        self, lanes: Lanes, sink: Sink, clock: BrokersTime, topic: str
+        self, lanes: Lanes, sink: TickSink, clock: BrokersTime, topic: str
     ) -> None:
         self._lanes = lanes
         self._sink = sink

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import click
 
-from acting.records import Mode, Order, Word
+from acting.records import EVERY, Mode, Order, Word
 from detector.verdicts import Action
 from streams.cli.executions import opened
 from streams.cli.exits import explained
@@ -19,7 +19,7 @@ FOR_RECOMMENDATIONS = (Word.APPROVE, Word.REJECT)
 @click.command()
 @click.argument("word", type=click.Choice([word.value for word in Word]))
 @click.argument("value", default="")
-@click.option("--service", default="*", help="A service [default: every one].")
+@click.option("--service", default=EVERY, help="A service [default: every one].")
 @click.option("--action", type=click.Choice([a.value for a in Action]), default=None)
 @click.option("--actor", help="Who says it [default: user@host].")
 @click.option("--why", required=True, help="The reason, for whoever reads it later.")

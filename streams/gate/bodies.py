@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from acting.records import LEASE_MAX_S, End, Token, Word
+from acting.records import EVERY, LEASE_MAX_S, End, Token, Word
 
 NAME_CHARS_MAX = 256
 Body = TypeVar("Body")
@@ -47,7 +47,7 @@ class OrderBody(Struct, kw_only=True, forbid_unknown_fields=True):
 
     word: Word
     why: str
-    service: str = "*"
+    service: str = EVERY
     value: str = ""
     recommendation_id: str = ""
 
