@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
@@ -37,23 +38,33 @@ def open_partitions(settings: Settings, topic: str) -> list[Iterator[Stored]]:
         If Kafka does not answer or has no such topic.
     """
     try:
-        probe = _consumer(settings)
-        numbers = sorted(probe.partitions_for_topic(topic) or ())
-        parts = [TopicPartition(topic, n) for n in numbers]
-        ends = probe.end_offsets(parts) if parts else {}
-        probe.close()
+        with closing(consumer_of(settings)) as probe:
+            parts = partitions_of(settings, probe, topic)
+            ends = probe.end_offsets(parts)
     except KafkaError as error:
         raise explained_error(settings, error) from error
+    return [_records(settings, part, ends[part]) for part in parts]
+
+
+def partitions_of(settings: Settings, consumer: Any, topic: str) -> list[Any]:
+    """All partitions of a topic, known by its full name.
+
+    Raises
+    ------
+    Unreachable
+        If there is no such topic.
+    """
+    numbers = sorted(consumer.partitions_for_topic(topic) or ())
     if not numbers:
         raise Unreachable(
             f"topic {topic} does not exist on {settings.kafka}: run "
             "`hypercare topics create` or set HYPERCARE_PREFIX"
         )
-    return [_records(settings, part, ends[part]) for part in parts]
+    return [TopicPartition(topic, number) for number in numbers]
 
 
 def _records(settings: Settings, part: Any, end: int) -> Iterator[Stored]:
-    consumer: Any = _consumer(settings)
+    consumer: Any = consumer_of(settings)
     try:
         consumer.assign([part])
         consumer.seek_to_beginning(part)
@@ -66,12 +77,13 @@ def _records(settings: Settings, part: Any, end: int) -> Iterator[Stored]:
         consumer.close()
 
 
-def _consumer(settings: Settings) -> Any:
+def consumer_of(settings: Settings, purpose: str = "reader") -> Any:
+    """A consumer without a group, from the start of what it is told to read."""
     install_in_reader()
     return open_client(
         settings,
         KafkaConsumer,
-        "reader",
+        purpose,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
     )

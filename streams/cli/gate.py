@@ -21,7 +21,7 @@ from streams.cli.exits import explained
 from streams.errors import Refused, Unreachable
 from streams.gate.asking import Question, Reply, ask
 from streams.gate.executions import Executions
-from streams.gate.reading import Topics, Unreadable
+from streams.gate.reading import Release, Topics, Unreadable
 from streams.settings import Settings, SettingsError
 from streams.signing import Verifier
 from streams.wallclock import monotonic_s, now_ms
@@ -79,9 +79,8 @@ def gate(
     """
     conf = settings()
     token = secrets.token_hex(16)
-    question = Question(
-        service, environment, release, component, holder or who(), token, lease_s
-    )
+    asked = Release(service, environment, release, component)
+    question = Question(asked, holder or who(), token, lease_s)
     with ExitStack() as stack:
         opened = _Lazy(conf, stack)
         reply = _asked(conf, question, opened, stack)
@@ -97,7 +96,7 @@ def _asked(
     conf: Settings, question: Question, opened: _Lazy, stack: ExitStack
 ) -> Reply:
     """The reply, also where nobody can give one."""
-    verifier = _verifier(conf)
+    verifier = trusted(conf)
     stopped = _stopped_here(conf)
     if stopped is not None:
         return Reply(stopped)
@@ -132,7 +131,8 @@ class _Lazy:
         return self._found
 
 
-def _verifier(conf: Settings) -> Verifier:
+def trusted(conf: Settings) -> Verifier:
+    """Those whose recommendations count; refuses to go on without any."""
     if not conf.public_keys:
         raise Refused(
             "no key is trusted: set HYPERCARE_PUBLIC_KEYS to the .pub files of the "

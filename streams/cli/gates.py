@@ -11,6 +11,7 @@ import click
 
 from streams.cli.common import settings
 from streams.cli.exits import explained
+from streams.cli.gate import trusted
 from streams.cli.service import begin_log, log_level_option
 from streams.errors import Refused
 from streams.gate.access import NAME, Scope, Tokens, digest_of, new_token
@@ -19,7 +20,6 @@ from streams.gate.executions import Executions
 from streams.gate.judging import Judge
 from streams.gate.server import Gates
 from streams.settings import Settings
-from streams.signing import Verifier
 from streams.wallclock import monotonic_s, now_ms
 
 logger = logging.getLogger(__name__)
@@ -60,12 +60,10 @@ def serve(log_level: str) -> None:
 
 
 async def _serve(conf: Settings) -> None:
-    if not conf.public_keys:
-        raise Refused("no key is trusted: set HYPERCARE_PUBLIC_KEYS to .pub files")
+    verifier = trusted(conf)
     tokens = Tokens.load(conf.gates_tokens) if conf.gates_tokens else None
-    verifier = Verifier.load(conf.public_keys)
     executions = await asyncio.to_thread(Executions, conf, monotonic_s=monotonic_s)
-    board = Board(conf, now_ms=now_ms, monotonic_s=monotonic_s)
+    board = Board(conf, now_ms=now_ms)
     server = Gates(
         Judge(board, executions, verifier, now_ms=now_ms),
         tokens,

@@ -11,21 +11,14 @@ from acting.standing import sight, standing
 from acting.trust import Check, distrust
 from detector.verdicts import RecommendationRecord
 from streams.gate.executions import Executions
-from streams.gate.reading import Signed, Situation
+from streams.gate.reading import Release, Signed, Situation
 from streams.signing import Unsigned, Verifier
 
 
 class Knows(Protocol):
     """Who knows what workers have said: topics read once, or a board that follows."""
 
-    def situation(
-        self,
-        service: str,
-        environment: str,
-        release: str,
-        component: str | None,
-        now_ms: int,
-    ) -> Situation:
+    def situation(self, asked: Release, now_ms: int) -> Situation:
         """What workers have said of a release."""
 
 
@@ -35,10 +28,7 @@ class Question(NamedTuple):
     ``token`` names this question; the same one asked again gets the same answer.
     """
 
-    service: str
-    environment: str
-    release: str
-    component: str | None
+    asked: Release
     holder: str
     token: str
     lease_s: int
@@ -66,15 +56,21 @@ def ask(
     Unreachable
         If Kafka does not answer.
     """
-    seen = knows.situation(
-        question.service,
-        question.environment,
-        question.release,
-        question.component,
-        now_ms,
-    )
-    signed = seen.recommendation
-    pulse = seen.pulse
+    seen = knows.situation(question.asked, now_ms)
+    signed, ruling = seen.recommendation, unclaimed(seen, verifier, now_ms)
+    if ruling is None:
+        assert signed is not None
+        ruling = executions().claim(_claim(question, signed, seen.services))
+    return Reply(ruling, seen, signed.record if signed else None)
+
+
+def unclaimed(seen: Situation, verifier: Verifier, now_ms: int) -> Ruling | None:
+    """What is answered without claiming; None where a recommendation is to be claimed.
+
+    Signatures are checked here, before anything is claimed: what a stranger wrote must
+    not hold a lease.
+    """
+    pulse, signed = seen.pulse, seen.recommendation
     blind = sight(
         told_ms=seen.told_ms,
         read_until_ms=pulse.read_until_ms if pulse else None,
@@ -83,14 +79,9 @@ def ask(
         now_ms=now_ms,
     )
     said = blind or standing(seen.verdict, is_recommended=signed is not None)
-    if said is not None or signed is None:
-        assert said is not None
-        return Reply(said, seen, signed.record if signed else None)
-    # Before anything is claimed: what a stranger wrote must not hold a lease.
-    ruling = distrust(*signed[:4], checker(verifier))
-    if ruling is None:
-        ruling = executions().claim(_claim(question, signed, seen.services))
-    return Reply(ruling, seen, signed.record)
+    if said is None and signed is not None:
+        said = distrust(*signed[:4], _checker(verifier))
+    return said
 
 
 def _claim(question: Question, signed: Signed, services: int) -> Claim:
@@ -106,7 +97,7 @@ def _claim(question: Question, signed: Signed, services: int) -> Claim:
     )
 
 
-def checker(verifier: Verifier) -> Check:
+def _checker(verifier: Verifier) -> Check:
     """A verifier in the words of ``acting``: why not, or None."""
 
     def check(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import msgspec
-from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from detector.verdicts import VerdictRecord
@@ -16,13 +16,15 @@ from detector.wire import scope_name
 from streams.errors import Unreachable
 from streams.gate.reading import (
     RECOMMENDED_WITHIN_MS,
+    Release,
     Signed,
     Situation,
     is_newer,
     signed_of,
 )
-from streams.greeting import explained_error, open_client
+from streams.greeting import explained_error
 from streams.lanes import partition_of
+from streams.logreader import consumer_of, partitions_of
 from streams.pulse import Pulse
 from streams.settings import Settings
 from streams.topics import LOG, PULSE
@@ -42,26 +44,16 @@ class Board:
         Where Kafka is.
     now_ms : callable
         Wall clock, for what is too old to matter.
-    monotonic_s : callable
-        Clock for time limits.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        now_ms: Callable[[], int],
-        monotonic_s: Callable[[], float],
-    ) -> None:
+    def __init__(self, settings: Settings, *, now_ms: Callable[[], int]) -> None:
         self._settings = settings
         self._now_ms = now_ms
-        self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
         self._verdicts: dict[bytes, VerdictRecord] = {}
         self._recommended: dict[str, Signed] = {}
         self._pulses: dict[int, tuple[Pulse, int]] = {}
         self._partitions = 0
-        self._read_s: float | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="board", daemon=True)
         self._takes: dict[str, Callable[[Any], None]] = {
@@ -81,14 +73,7 @@ class Board:
         if self._thread.is_alive():
             self._thread.join()
 
-    def situation(
-        self,
-        service: str,
-        environment: str,
-        release: str,
-        component: str | None,
-        now_ms: int,
-    ) -> Situation:
+    def situation(self, asked: Release, now_ms: int) -> Situation:
         """What workers have said of a release.
 
         Raises
@@ -98,13 +83,12 @@ class Board:
         """
         if self.problem:
             raise Unreachable(self.problem)
-        name = scope_name(service, environment, release, component)
         with self._lock:
-            verdict = self._verdicts.get(name.encode())
+            verdict = self._verdicts.get(scope_name(*asked).encode())
             wanted = verdict.recommendation_id if verdict else None
             found = self._recommended.get(wanted) if wanted else None
             pulse, told_ms = self._pulses.get(
-                partition_of(service.encode(), self._partitions), (None, None)
+                partition_of(asked.service.encode(), self._partitions), (None, None)
             )
             services = len({one.service for one in self._verdicts.values()})
         return Situation(verdict, found, pulse, told_ms, services)
@@ -125,11 +109,8 @@ class Board:
     def _run(self) -> None:
         while not self._ending.is_set():
             try:
-                consumer = self._opened()
-                try:
+                with closing(consumer_of(self._settings, "board")) as consumer:
                     self._follow(consumer)
-                finally:
-                    consumer.close()
             except (KafkaError, Unreachable) as error:
                 found = (
                     explained_error(self._settings, error)
@@ -145,32 +126,13 @@ class Board:
                 logger.exception("board.failed")
                 self._ending.wait(self._settings.io_timeout_s)
 
-    def _opened(self) -> Any:
-        consumer: Any = open_client(
-            self._settings,
-            KafkaConsumer,
-            "board",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-        )
-        parts = []
-        for topic in self._takes:
-            numbers = consumer.partitions_for_topic(topic) or ()
-            if not numbers:
-                raise Unreachable(
-                    f"topic {topic} does not exist on {self._settings.kafka}: run "
-                    "`hypercare topics create` or set HYPERCARE_PREFIX"
-                )
-            parts += [TopicPartition(topic, number) for number in sorted(numbers)]
-        log = self._settings.topic(LOG)
-        self._partitions = len(consumer.partitions_for_topic(log) or ())
+    def _follow(self, consumer: Any) -> None:
+        conf = self._settings
+        self._partitions = len(partitions_of(conf, consumer, conf.topic(LOG)))
+        parts = [p for t in self._takes for p in partitions_of(conf, consumer, t)]
         consumer.assign(parts)
         consumer.seek_to_beginning(*parts)
-        self._ends = consumer.end_offsets(parts)
-        return consumer
-
-    def _follow(self, consumer: Any) -> None:
-        waiting = dict(self._ends)
+        waiting = consumer.end_offsets(parts)
         while not self._ending.is_set():
             for records in consumer.poll(POLL_MS).values():
                 for record in records:

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
 from acting.records import EVERY, LEASE_MAX_S, End, Token, Word
+from streams.gate.reading import Release
 
 NAME_CHARS_MAX = 256
-Body = TypeVar("Body")
-
-
-class Release(NamedTuple):
-    """What a question is about."""
-
-    service: str
-    environment: str
-    release: str
-    component: str | None
+Body = TypeVar("Body", bound=Struct)
 
 
 class ClaimBody(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -84,6 +76,7 @@ def asked_in(fields: Any) -> Release:
 
 
 async def read_body(request: web.Request, kind: type[Body]) -> Body:
+    """The body of a request, or 400 with what is wrong."""
     try:
         return msgspec.json.decode(await request.read(), type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -92,7 +85,7 @@ async def read_body(request: web.Request, kind: type[Body]) -> Body:
 
 def checked(kind: type[Body], *values: object) -> Body:
     """A record with these values, or 400 with what is wrong."""
-    fields = kind.__struct_fields__  # type: ignore[attr-defined]
+    fields = kind.__struct_fields__
     try:
         return msgspec.convert(
             {"type": kind.__name__.lower(), **dict(zip(fields, values, strict=True))},

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from acting.answers import Ruling
@@ -15,6 +15,7 @@ from acting.ledger import Ledger
 from acting.records import Claim, Damaged, Record, decode, encode
 from streams.errors import Refused, Unreachable
 from streams.greeting import explained_error, open_client
+from streams.logreader import consumer_of
 from streams.settings import Settings
 from streams.topics import EXECUTIONS
 
@@ -39,13 +40,7 @@ class Executions:
         self._settings = settings
         self._monotonic_s = monotonic_s
         self._part = TopicPartition(settings.topic(EXECUTIONS), 0)
-        self._consumer: Any = open_client(
-            settings,
-            KafkaConsumer,
-            "executions",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-        )
+        self._consumer: Any = consumer_of(settings, "executions")
         self._producer: Any = None
         with self._explained():
             self._consumer.assign([self._part])

@@ -12,13 +12,10 @@ from acting.answers import Ruling
 from acting.ledger import Ledger
 from acting.protocols import Standing, standing_of
 from acting.records import Record
-from acting.standing import sight, standing
-from acting.trust import distrust
-from streams.gate.asking import Question, ask, checker
+from streams.gate.asking import Question, ask, unclaimed
 from streams.gate.board import Board
-from streams.gate.bodies import Release
 from streams.gate.executions import Executions
-from streams.gate.reading import Signed
+from streams.gate.reading import Release, Signed
 from streams.signing import Verifier
 
 Found = TypeVar("Found")
@@ -70,17 +67,8 @@ class Judge:
             While Kafka does not answer.
         """
         now_ms = self._now_ms()
-        seen = self.board.situation(*asked, now_ms)
-        pulse, signed = seen.pulse, seen.recommendation
-        said = sight(
-            told_ms=seen.told_ms,
-            read_until_ms=pulse.read_until_ms if pulse else None,
-            state=pulse.state.value if pulse else "",
-            reason=pulse.reason if pulse else "",
-            now_ms=now_ms,
-        ) or standing(seen.verdict, is_recommended=signed is not None)
-        if said is None and signed is not None:
-            said = distrust(*signed[:4], checker(self._verifier))
+        seen = self.board.situation(asked, now_ms)
+        signed, said = seen.recommendation, unclaimed(seen, self._verifier, now_ms)
         text = said.text if said else signed.record.sentence if signed else ""
         return Known(standing_of(said), text, signed)
 
@@ -92,13 +80,13 @@ class Judge:
         Without a token the holder asks again and again, as Flagger does, and hears yes
         as long as it holds the lease.
         """
-        signed = self.board.situation(*asked, self._now_ms()).recommendation
         if token is None:
+            signed = self.board.situation(asked, self._now_ms()).recommendation
             held = None if signed is None else await self._held(signed, holder)
             if held is not None:
                 return held
             token = secrets.token_hex(16)
-        question = Question(*asked, holder, token, lease_s)
+        question = Question(asked, holder, token, lease_s)
         reply = await self._in_thread(
             partial(
                 ask,

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
-from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 from msgspec import Struct
 
@@ -14,8 +13,9 @@ from detector.verdicts import RecommendationRecord, VerdictRecord
 from detector.version import CODE_VERSION
 from detector.wire import scope_name
 from streams.errors import Unreachable
-from streams.greeting import explained_error, open_client
+from streams.greeting import explained_error
 from streams.lanes import partition_of
+from streams.logreader import consumer_of, partitions_of
 from streams.pulse import Pulse
 from streams.settings import Settings
 from streams.signing import HEADER
@@ -28,6 +28,15 @@ RECOMMENDED_WITHIN_MS = 20 * 60_000
 
 class Unreadable(Exception):
     """A worker's record is of no known form; the text says what to do."""
+
+
+class Release(NamedTuple):
+    """What a question is about: a release, or a component of it."""
+
+    service: str
+    environment: str
+    release: str
+    component: str | None
 
 
 class Signed(NamedTuple):
@@ -72,26 +81,13 @@ class Topics:
     def __init__(self, settings: Settings, *, monotonic_s: Callable[[], float]) -> None:
         self._settings = settings
         self._monotonic_s = monotonic_s
-        self._consumer: Any = open_client(
-            settings,
-            KafkaConsumer,
-            "gate",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-        )
+        self._consumer: Any = consumer_of(settings, "gate")
 
     def close(self) -> None:
         """Disconnect."""
         self._consumer.close()
 
-    def situation(
-        self,
-        service: str,
-        environment: str,
-        release: str,
-        component: str | None,
-        now_ms: int,
-    ) -> Situation:
+    def situation(self, asked: Release, now_ms: int) -> Situation:
         """What workers have said of a release.
 
         Raises
@@ -102,13 +98,12 @@ class Topics:
             If what a worker wrote can not be read.
         """
         try:
-            name = scope_name(service, environment, release, component)
-            verdict, services = self._verdict(name.encode())
+            verdict, services = self._verdict(scope_name(*asked).encode())
             wanted = verdict.recommendation_id if verdict else None
             recommendation = (
                 self._recommendation(wanted, now_ms) if wanted is not None else None
             )
-            pulse, told_ms = self._pulse(service)
+            pulse, told_ms = self._pulse(asked.service)
         except KafkaError as error:
             raise explained_error(self._settings, error) from error
         except msgspec.DecodeError as error:
@@ -143,10 +138,7 @@ class Topics:
         return newest
 
     def _pulse(self, service: str) -> tuple[Pulse | None, int | None]:
-        log = self._settings.topic(LOG)
-        partitions = len(self._consumer.partitions_for_topic(log) or ())
-        if not partitions:
-            raise self._no_topic(log)
+        partitions = len(self._parts(LOG))
         wanted = str(partition_of(service.encode(), partitions)).encode()
         newest: Any = None
         for record in self._read(self._parts(PULSE)):
@@ -157,17 +149,7 @@ class Topics:
         return msgspec.json.decode(newest.value, type=Pulse), int(newest.timestamp)
 
     def _parts(self, name: str) -> list[Any]:
-        topic = self._settings.topic(name)
-        numbers = sorted(self._consumer.partitions_for_topic(topic) or ())
-        if not numbers:
-            raise self._no_topic(topic)
-        return [TopicPartition(topic, number) for number in numbers]
-
-    def _no_topic(self, topic: str) -> Unreachable:
-        return Unreachable(
-            f"topic {topic} does not exist on {self._settings.kafka}: run "
-            "`hypercare topics create` or set HYPERCARE_PREFIX"
-        )
+        return partitions_of(self._settings, self._consumer, self._settings.topic(name))
 
     def _read(self, parts: list[Any], since_ms: int | None = None) -> Iterator[Any]:
         consumer, ends = self._consumer, self._consumer.end_offsets(parts)

@@ -24,12 +24,12 @@ from streams.gate.bodies import (
     OrderBody,
     OutcomeBody,
     Problem,
-    Release,
     asked_in,
     checked,
     read_body,
 )
 from streams.gate.judging import Judge, Known
+from streams.gate.reading import Release
 from streams.hosts import HostNames, is_loopback
 from streams.web import HEADERS
 
@@ -174,11 +174,9 @@ class Gates:
         """Recommendations as they stand in their topic, for readers who check them."""
         self._admit(request, Scope.READ)
         fields = ("topic", "key", "value", "signature")
-        found = [dict(zip(fields, one, strict=False)) for one in self._board_records()]
+        records = self._judge.board.recommendations()
+        found = [dict(zip(fields, one, strict=False)) for one in records]
         return _json({"recommendations": found})
-
-    def _board_records(self) -> list[tuple[object, ...]]:
-        return [tuple(one[:4]) for one in self._judge.board.recommendations()]
 
     async def _executions(self, request: web.Request) -> web.Response:
         """Leases, and what people have ordered."""

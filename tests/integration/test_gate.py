@@ -22,7 +22,7 @@ from acting.answers import Answer, Why
 from streams.gate.access import Scope, digest_of, new_token
 from streams.gate.asking import Question, ask
 from streams.gate.executions import Executions
-from streams.gate.reading import Topics
+from streams.gate.reading import Release, Topics
 from streams.kafka_local import LocalKafka, free_ports
 from streams.signing import Verifier
 from streams.wallclock import monotonic_s, now_ms
@@ -61,8 +61,8 @@ class Gated(DetectorStage):
     def ask(self, number: int) -> tuple[Answer, Why]:
         """Ask once, as a caller with connections of its own."""
         verifier = Verifier.load([self.public])
-        names = f"job-{number}", f"{number:016d}"
-        question = Question(PLACE[0], "production", PLACE[1], None, *names, 60)
+        asked = Release(PLACE[0], "production", PLACE[1], None)
+        question = Question(asked, f"job-{number}", f"{number:016d}", 60)
         with (
             closing(Topics(self.settings, monotonic_s=monotonic_s)) as topics,
             closing(Executions(self.settings, monotonic_s=monotonic_s)) as claims,

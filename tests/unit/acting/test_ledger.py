@@ -85,7 +85,8 @@ def claim(wanted: RecommendationRecord, number: int = 0, **changes: Any) -> Clai
 
 def order(word: Word, **changes: str) -> Order:
     """An order of somebody."""
-    return Order(**({"word": word, "actor": "ada", "why": "because"} | changes))  # type: ignore[arg-type]
+    said = {"type": "order", "word": word, "actor": "ada", "why": "because"}
+    return msgspec.convert(said | changes, Order)
 
 
 class Story:
