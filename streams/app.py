@@ -26,7 +26,7 @@ from streams.connection import faust_options
 from streams.detecting import Detecting
 from streams.errors import Refused
 from streams.halt import BEAT_INTERVAL_S, Exit, Watchdog, end_process
-from streams.heap import TRIM_REST, TRIM_S, trimmer
+from streams.heap import TRIM_REST, TRIM_S, collect_rarely, trimmer
 from streams.ingress.agents import raw_topic, register
 from streams.ingress.door import Door
 from streams.ingress.drained import Drained
@@ -175,6 +175,7 @@ class HypercareApp(faust.App):
 
     async def on_started(self) -> None:
         """Begin to tick and to beat once Faust runs."""
+        collect_rarely()
         self.add_future(self._beat())
         self.add_future(self._give_memory_back())
         ticker = Ticker(

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from detector.records import LogRecord
 from streams import heap
 
 BLOCKS, BYTES = 20_000, 4_000
 KEPT_EVERY = 500
 """Distance of what stays: between two of them hundreds of pages are free."""
+
+FETCHES, FETCHED = 200, 2_000
 
 RESIDENT = re.compile(r"VmRSS:\s+(\d+) kB")
 
@@ -46,3 +50,23 @@ def test_other_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None
     """Without the function there is nothing to call, and nothing breaks."""
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert heap.trimmer() is None
+
+
+def old_collections() -> int:
+    """How often the old generation, all objects in the end, was walked through."""
+    return sum(generation["collections"] for generation in gc.get_stats()[1:])
+
+
+def test_records_die_before_they_are_old() -> None:
+    """Two hundred fetches, two alive at a time, leave older generations alone."""
+    before = gc.get_threshold()
+    gc.collect()
+    try:
+        heap.collect_rarely()
+        began, held = old_collections(), list[list[LogRecord]]()
+        for _ in range(FETCHES):
+            held.append([LogRecord(n, 0, b"shop", b"{}") for n in range(FETCHED)])
+            del held[:-2]
+        assert old_collections() - began <= FETCHES * FETCHED // 400_000
+    finally:
+        gc.set_threshold(*before)
