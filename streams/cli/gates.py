@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import signal
 
@@ -19,6 +18,7 @@ from streams.gate.board import Board
 from streams.gate.executions import Executions
 from streams.gate.judging import Judge
 from streams.gate.server import Gates
+from streams.serving import ListenError
 from streams.settings import Settings
 from streams.wallclock import monotonic_s, now_ms
 
@@ -76,12 +76,8 @@ async def _serve(conf: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(one, ended.set)
     try:
         await server.start()
-    except OSError as error:
-        word = "taken" if error.errno == errno.EADDRINUSE else str(error.strerror)
-        raise Refused(
-            f"{conf.gates_host}:{conf.gates_port} is {word}: set HYPERCARE_GATES_HOST "
-            "or HYPERCARE_GATES_PORT"
-        ) from error
+    except ListenError as error:
+        raise Refused(str(error)) from error
     logger.info("gates.listening host=%s port=%d", conf.gates_host, server.port)
     board.start()
     try:

@@ -1,4 +1,4 @@
-"""What is sent to the gates, and what is wrong with it."""
+"""What is sent to the gates, what they send, and what is wrong with a request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from acting.records import EVERY, LEASE_MAX_S, End, Token, Word
+from acting.known import LeaseState
+from acting.protocols import Standing
+from acting.records import EVERY, LEASE_MAX_S, End, Mode, Order, Token, Word
 from streams.gate.reading import Release
 
 NAME_CHARS_MAX = 256
@@ -51,6 +53,92 @@ class FlaggerBody(Struct, kw_only=True):
     namespace: str
     phase: str = ""
     metadata: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class StandingTold(Struct):
+    """How a release stands; the last three where something is recommended."""
+
+    verdict: str
+    standing: Standing
+    text: str
+    action: str | None
+    target: str | None
+    recommendation: str | None
+
+
+class GateTold(Struct):
+    """What Argo's jsonPath ``{$.data}`` takes out."""
+
+    data: StandingTold
+
+
+class RecordTold(Struct):
+    """A record of a topic, value in base64, with its signature."""
+
+    topic: str
+    key: str
+    value: bytes
+    signature: str
+
+
+class RecommendationsTold(Struct):
+    """Recommendations, newest first."""
+
+    recommendations: list[RecordTold]
+
+
+class LeaseTold(Struct):
+    """Who may carry out, or has carried out, an action of a recommendation."""
+
+    recommendation: str
+    action: str
+    service: str
+    release: str
+    holder: str
+    state: LeaseState
+    granted_at: int
+    until: int
+
+
+class ExecutionsTold(Struct):
+    """Leases and what people have ordered."""
+
+    leases: list[LeaseTold]
+    stopped: Order | None
+    frozen: dict[str, Order]
+    modes: dict[str, Mode]
+
+
+class RulingTold(Struct):
+    """What became of a claim: the exit code of ``hypercare gate``, reason, sentence."""
+
+    answer: int
+    why: str
+    text: str
+
+
+class OutcomeTold(Struct):
+    """What was told."""
+
+    told: End
+
+
+class OrderTold(Struct):
+    """What holds now."""
+
+    holds: Word
+
+
+class ReasonTold(Struct):
+    """Why yes, or why no."""
+
+    reason: str
+
+
+class StatusTold(Struct):
+    """``ok``, or what is missing."""
+
+    status: str
 
 
 class Problem(Exception):

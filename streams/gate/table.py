@@ -1,0 +1,13 @@
+"""All routes of the gates. Add one: a handler, a ``Route``, a line here."""
+
+from __future__ import annotations
+
+from streams.gate import changes, flagger, pages, questions
+from streams.gate.route import Route
+
+ROUTES: tuple[Route, ...] = (
+    *questions.ROUTES,
+    *changes.ROUTES,
+    *flagger.ROUTES,
+    *pages.ROUTES,
+)
