@@ -6,6 +6,7 @@ The pages of a worker and the gates are both served by it; what they answer is t
 from __future__ import annotations
 
 import errno
+import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
+
+logger = logging.getLogger(__name__)
 
 SHUTDOWN_S = 2.0
 IDLE_S = 75.0
@@ -30,6 +34,17 @@ HEADERS = {
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Guard = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+
+
+class _Heads(logging.Filter):
+    """Drops what is not HTTP: anybody could fill the log with it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError)
+
+
+logger.addFilter(_Heads())
 
 
 class ListenError(Exception):
@@ -86,6 +101,7 @@ class Listener:
         runner = web.AppRunner(
             self._application,
             access_log=None,
+            logger=logger,
             shutdown_timeout=SHUTDOWN_S,
             keepalive_timeout=IDLE_S,
         )

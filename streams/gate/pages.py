@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
 from streams.gate.bodies import StatusTold
@@ -20,7 +22,20 @@ async def readyz(visit: Visit) -> web.Response:
     return json_answer(StatusTold(problem or "ok"), 503 if problem else 200)
 
 
+async def description(visit: Visit) -> web.Response:
+    """What there is to ask, for programs."""
+    return web.Response(body=visit.desk.description, content_type="application/json")
+
+
 ROUTES = (
+    Route(
+        method="GET",
+        path="/v1/openapi.json",
+        handler=description,
+        summary="This document.",
+        scope=None,
+        answers={200: Answer("OpenAPI 3.1", dict[str, Any])},
+    ),
     Route(
         method="GET",
         path="/healthz",

@@ -28,7 +28,9 @@ ASKED = (
 async def gate(visit: Visit) -> web.Response:
     """How a release stands. Argo reads ``data.verdict``: while nobody knows it is
     inconclusive with 200, as five errors would abort a rollout."""
-    known = visit.desk.known(asked_in(visit.request.query))
+    asked = asked_in(visit.request.query)
+    visit.allow(asked.service)
+    known = visit.desk.known(asked)
     is_open = known.signed is not None and known.standing is Standing.REGRESSED
     wanted = known.signed.record if known.signed and is_open else None
     visit.answer = argo_verdict(known.standing)
@@ -43,9 +45,20 @@ async def gate(visit: Visit) -> web.Response:
     return json_answer(GateTold(told))
 
 
+def nobody_looked(visit: Visit, why: str) -> web.Response:
+    """Argo takes five errors for the end of a rollout; this pauses it."""
+    visit.answer = argo_verdict(Standing.STALE)
+    told = StandingTold(visit.answer, Standing.STALE, why, None, None, None)
+    return json_answer(GateTold(told))
+
+
 async def recommendations(visit: Visit) -> web.Response:
     """Recommendations as they stand in their topic, for readers who check them."""
-    found = [RecordTold(*one[:4]) for one in visit.desk.judge.board.recommendations()]
+    found = [
+        RecordTold(*one[:4])
+        for one in visit.desk.judge.board.recommendations()
+        if visit.caller.may(one.record.service)
+    ]
     return json_answer(RecommendationsTold(found))
 
 
@@ -64,6 +77,7 @@ async def executions(visit: Visit) -> web.Response:
             until=one.until_ms,
         )
         for one in known.leases.values()
+        if visit.caller.may(one.recommendation.service)
     ]
     told = ExecutionsTold(leases, known.stopped, known.frozen, known.modes)
     return json_answer(told)
@@ -78,6 +92,7 @@ ROUTES = (
         query=ASKED,
         answers={200: Answer("how it stands, inconclusive included", GateTold)},
         protocol="argo",
+        fallback=nobody_looked,
     ),
     Route(
         method="GET",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from streams.gate.access import Bearer, Scope
-from streams.gate.bodies import Problem
+from streams.gate.bodies import NAME_CHARS_MAX, Problem
 from streams.gate.desk import Desk
 
 
@@ -30,6 +30,7 @@ class Answer(NamedTuple):
 
     help: str
     body: Any = None
+    kind: str = "application/json"
 
 
 @dataclass(slots=True)
@@ -59,9 +60,20 @@ class Visit:
         assert self.bearer is not None, "the route admits nobody"
         return self.bearer
 
-    def admit(self, scope: Scope, offered: str | None = None) -> None:
+    def admit(
+        self, scope: Scope, offered: str | None = None, *, is_limited: bool = True
+    ) -> None:
         """Let the caller in, or end the request."""
         self.bearer = self.desk.admit(self.request, scope, offered)
+        if is_limited:
+            self.desk.limit(self.request, self.bearer)
+
+    def check_query(self, known: tuple[Param, ...]) -> None:
+        """Go on only with values of a length that names have."""
+        for one in known:
+            if len(self.request.query.get(one.name, "")) > NAME_CHARS_MAX:
+                most = f"longer than {NAME_CHARS_MAX} characters"
+                raise Problem(400, f"`{one.name}` is {most}")
 
     def need(self, scope: Scope) -> None:
         """Go on only with a token that is good for this."""
@@ -69,8 +81,15 @@ class Visit:
             name = self.caller.name
             raise Problem(403, f"the token of {name} is not good for {scope}")
 
+    def allow(self, service: str) -> None:
+        """Go on only with a token that is good for this service."""
+        if not self.caller.may(service):
+            name = self.caller.name
+            raise Problem(403, f"the token of {name} is not good for {service!r}")
+
 
 Handler = Callable[[Visit], Awaitable[web.StreamResponse]]
+Fallback = Callable[[Visit, str], web.StreamResponse]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +118,12 @@ class Route:
         Values of a part of the path, where only some are known.
     admits_late : bool
         The token may stand in the body: the handler admits.
+    fallback : callable or None
+        What a client hears that takes an error, or 429, for an answer of another
+        kind: given the reason where we can not, or will not now, look.
+    is_limited : bool
+        Whether too many requests are refused; not, where a refusal would do harm and
+        saves nothing.
     """
 
     method: str
@@ -112,3 +137,5 @@ class Route:
     body: Any = None
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     admits_late: bool = False
+    fallback: Fallback | None = None
+    is_limited: bool = True

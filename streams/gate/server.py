@@ -7,27 +7,51 @@ nothing here ever redirects: Flagger would take the page behind it for a yes.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from aiohttp import web
 
 from streams.errors import Unreachable
-from streams.gate.access import Tokens
-from streams.gate.bodies import Problem
+from streams.gate.access import TokenFile
+from streams.gate.bodies import Limited, Problem
 from streams.gate.desk import Desk
 from streams.gate.judging import Judge
+from streams.gate.limits import Buckets
+from streams.gate.openapi import PROBLEM, rendered
 from streams.gate.route import Route, Visit
 from streams.gate.table import ROUTES
+from streams.gate.tls import Certificates
 from streams.hosts import HostNames, is_loopback
 from streams.serving import Handler, Listener, Variables, guarded, json_answer
 
+logger = logging.getLogger(__name__)
+
 BODY_BYTES_MAX = 64 * 1024
-PROBLEM = "application/problem+json"
+LOOK_S = 1.0
+BROKEN = "the gates have failed: their log says how"
+RATE_PER_S = 50
 VARIABLES = Variables(
     host="HYPERCARE_GATES_HOST",
     port="HYPERCARE_GATES_PORT",
     names="HYPERCARE_WEB_NAMES",
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Who may reach the gates, under which names, how often.
+
+    ``tokens`` None lets everybody on this machine read, ``certificates`` None is plain
+    HTTP, ``names`` are further host names.
+    """
+
+    tokens: TokenFile | None = None
+    certificates: Certificates | None = None
+    names: tuple[str, ...] = ()
+    rate_per_s: float = RATE_PER_S
 
 
 class Gates:
@@ -37,27 +61,40 @@ class Gates:
     ----------
     judge : Judge
         Knows and claims.
-    tokens : Tokens or None
-        Who may ask; None lets everybody on this machine read.
+    access : Access
+        Who may ask.
     host, port : str, int
         Where to listen; port 0 takes any free one.
-    names : tuple of str
-        Further host names.
+    monotonic_s : callable
+        Clock for limits.
     """
 
     def __init__(
         self,
         judge: Judge,
-        tokens: Tokens | None,
+        access: Access,
         *,
         host: str,
         port: int,
-        names: tuple[str, ...] = (),
+        monotonic_s: Callable[[], float],
     ) -> None:
-        self._desk = Desk(judge, tokens, is_open=is_loopback(host))
-        self._names = HostNames(host, names)
+        tokens, certificates = access.tokens, access.certificates
+        self._desk = Desk(
+            judge,
+            lambda: tokens.tokens if tokens else None,
+            Buckets(access.rate_per_s, monotonic_s),
+            is_open=is_loopback(host),
+            description=rendered(ROUTES),
+        )
+        self._watched = [one for one in (tokens, certificates) if one is not None]
+        self._watching: asyncio.Task[None] | None = None
+        self._names = HostNames(host, access.names)
         self._listener = Listener(
-            self.application(), host=host, port=port, variables=VARIABLES
+            self.application(),
+            host=host,
+            port=port,
+            variables=VARIABLES,
+            tls=certificates.context if certificates else None,
         )
 
     @property
@@ -68,26 +105,58 @@ class Gates:
     async def start(self) -> None:
         """Listen; raises ListenError where the address can not be had."""
         await self._listener.start()
+        self._watching = asyncio.create_task(self._watch(), name="gates-watch")
 
     async def stop(self) -> None:
         """Close the port."""
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
+            await asyncio.wait([watching])
         await self._listener.stop()
 
     def application(self) -> web.Application:
         """The routes behind their guard."""
         app = guarded(self._guard, client_max_size=BODY_BYTES_MAX)
         for route in ROUTES:
-            app.router.add_route(route.method, route.path, self._visited(route))
+            handle = self._visited(route)
+            if route.method == "GET":
+                app.router.add_get(route.path, handle)
+            else:
+                app.router.add_route(route.method, route.path, handle)
         return app
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            for one in self._watched:
+                one.poll()
 
     def _visited(
         self, route: Route
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
             visit = Visit(self._desk, request)
-            if route.scope is not None and not route.admits_late:
-                visit.admit(route.scope)
-            return await route.handler(visit)
+            try:
+                if route.scope is not None and not route.admits_late:
+                    visit.admit(route.scope, is_limited=route.is_limited)
+                visit.check_query(route.query)
+                return await route.handler(visit)
+            except Limited as error:
+                if route.fallback is None:
+                    raise Problem.later(error.wait_s) from error
+                return route.fallback(visit, str(error))
+            except Unreachable as error:
+                if route.fallback is None:
+                    raise Problem(503, str(error)) from error
+                return route.fallback(visit, str(error))
+            except (Problem, web.HTTPException):
+                raise
+            except Exception as error:
+                logger.exception("gates.failed path=%s", route.path)
+                if route.fallback is None:
+                    raise Problem(500, BROKEN) from error
+                return route.fallback(visit, BROKEN)
 
         return handle
 
@@ -99,16 +168,16 @@ class Gates:
                 raise Problem(403, "this host name is not known here")
             return await handler(request)
         except Problem as problem:
-            return _problem(problem.status, problem.title)
-        except Unreachable as error:
-            return _problem(503, str(error))
+            return _problem(problem)
         except web.HTTPException as error:
-            return _problem(error.status, error.reason)
+            kept = {k: v for k, v in error.headers.items() if k == "Allow"}
+            return _problem(Problem(error.status, error.reason, kept))
 
 
-def _problem(status: int, title: str) -> web.Response:
-    told = {"type": "about:blank", "title": title, "status": status}
-    answer = json_answer(told, status, PROBLEM)
-    if status == 401:
+def _problem(problem: Problem) -> web.Response:
+    told = {"type": "about:blank", "title": problem.title, "status": problem.status}
+    answer = json_answer(told, problem.status, PROBLEM)
+    answer.headers.update(problem.headers)
+    if problem.status == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
     return answer

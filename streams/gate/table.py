@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from streams.gate import changes, flagger, pages, questions
+from streams.gate import changes, flagger, kayenta, pages, questions
 from streams.gate.route import Route
 
 ROUTES: tuple[Route, ...] = (
     *questions.ROUTES,
     *changes.ROUTES,
     *flagger.ROUTES,
+    *kayenta.ROUTES,
     *pages.ROUTES,
 )
