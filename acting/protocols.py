@@ -1,17 +1,19 @@
-"""One verdict, many protocols: what Argo Rollouts and Flagger hear of it.
+"""One verdict, many protocols: what Argo Rollouts, Flagger and others hear of it.
 
 Each tool takes our answer for something else: Argo a JSON document, Flagger a status,
-which for one of its hooks means the opposite. So there is one table, here, and the
-servers only carry it. Nothing answered here claims anything: who asks every ten seconds
-must not take a lease.
+which for one of its hooks means the opposite, Kayenta's clients a score. So there is
+one table, here, and the servers only carry it. Nothing answered here claims anything:
+who asks every ten seconds must not take a lease.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
-from acting.answers import Ruling, Why
+from acting.answers import Answer, Ruling, Why
 
 
 class Standing(StrEnum):
@@ -71,6 +73,32 @@ ARGO: dict[Standing, str] = {
 }
 """All others are ``inconclusive`` for Argo: an error five times aborts a rollout."""
 
+
+class Grade(StrEnum):
+    """What a Kayenta score says, in Kayenta's words."""
+
+    GOOD = "Pass"
+    MARGINAL = "Marginal"
+    BAD = "Fail"
+
+
+KAYENTA: dict[Standing, Grade] = {
+    Standing.HEALTHY: Grade.GOOD,
+    Standing.REGRESSED: Grade.BAD,
+}
+"""All others are marginal, which pauses: a low score would abort the rollout."""
+
+EXITS: dict[Standing, Answer] = {
+    Standing.HEALTHY: Answer.GO_ON,
+    Standing.REGRESSED: Answer.ACT,
+    Standing.INCONCLUSIVE: Answer.UNDECIDED,
+    Standing.NO_DATA: Answer.UNDECIDED,
+    Standing.UNKNOWN: Answer.UNDECIDED,
+    Standing.UNRELIABLE: Answer.STALE,
+    Standing.STALE: Answer.STALE,
+}
+"""What `hypercare gate` exits with, before any interlock refuses to act."""
+
 _OF_WHY = {
     Why.HEALTHY: Standing.HEALTHY,
     Why.INCONCLUSIVE: Standing.INCONCLUSIVE,
@@ -111,3 +139,34 @@ def flagger(hook: Hook, standing: Standing, refused: Ruling | None, text: str) -
 def argo_verdict(standing: Standing) -> str:
     """The word that Argo's success and failure conditions compare with."""
     return ARGO.get(standing, "inconclusive")
+
+
+def grade_of(standings: Iterable[Standing]) -> Grade:
+    """The grade of several scopes: one that is bad fails all, all must be well to
+    pass."""
+    grades = [KAYENTA.get(one, Grade.MARGINAL) for one in standings]
+    for worst in (Grade.BAD, Grade.MARGINAL):
+        if worst in grades:
+            return worst
+    return Grade.GOOD if grades else Grade.MARGINAL
+
+
+class Thresholds(NamedTuple):
+    """From which score on who asks takes a release for good, or for undecided."""
+
+    passing: float
+    marginal: float
+
+    def score(self, grade: Grade) -> int | None:
+        """A whole number from 0 to 100 that reads as this grade; None if there is none.
+
+        Whoever compares cuts the score to an integer first.
+        """
+        found = {Grade.GOOD: 100, Grade.MARGINAL: math.ceil(self.marginal)}
+        score = found.get(grade, 0)
+        return score if self._reads(score) is grade else None
+
+    def _reads(self, score: int) -> Grade:
+        if score >= self.passing:
+            return Grade.GOOD
+        return Grade.MARGINAL if score >= self.marginal else Grade.BAD

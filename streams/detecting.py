@@ -17,12 +17,13 @@ from streams.metrics import Metrics, Readings
 from streams.readiness import Readiness
 from streams.reload import RuleWatch, ruleset_command
 from streams.rulesdata import DEFAULT_RULES, default_rules_text
+from streams.serving import ListenError, Variables
 from streams.settings import Settings
 from streams.statelog import Write
 from streams.tick import TickSink
 from streams.topics import LOG
 from streams.wallclock import monotonic_s, now_ms
-from streams.web import Variables, Web, WebError
+from streams.web import Web
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class Detecting:
         )
         try:
             await web.start()
-        except WebError as error:
+        except ListenError as error:
             raise Refused(str(error)) from error
         self._web, self._metrics = web, metrics
         logger.info("web.listening host=%s port=%d", web.host, web.port)

@@ -9,24 +9,15 @@ force and ``rules_last_reload_successful`` at 0.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from detector.events import EVERY_SERVICE, Command
 from detector.rulefile import RuleFileError, RuleSet, check_reload, load_rules
+from streams.filewatch import FileWatch
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """How a file looked: a change of any of these is a change of the file."""
-
-    inode: int
-    size: int
-    changed_ns: int
 
 
 class RuleWatch:
@@ -50,20 +41,15 @@ class RuleWatch:
         self.successful = True
         self.problem = ""
         self._allow_shrink = allow_shrink
-        self._loaded = self._look()
-        self._before = self._loaded
+        self._watch = FileWatch(*([] if path is None else [path]))
 
     def poll(self) -> RuleSet | None:
         """The new set, if the file changed, has come to rest and is valid.
 
-        A file counts as at rest when two looks in a row find it the same: half a
-        write is not read. Call it about once a second.
+        Call it about once a second.
         """
-        seen = self._look()
-        at_rest, self._before = seen == self._before, seen
-        if seen == self._loaded or not at_rest or self.path is None:
+        if self.path is None or not self._watch.changed():
             return None
-        self._loaded = seen
         try:
             text = self.path.read_text(encoding="utf-8")
             rules = load_rules(text, source=str(self.path))
@@ -83,15 +69,6 @@ class RuleWatch:
         self.rules = rules
         logger.info("rules.reloaded file=%s hash=%s", self.path, rules.hash[:12])
         return rules
-
-    def _look(self) -> Seen | None:
-        if self.path is None:
-            return None
-        try:
-            about = self.path.stat()
-        except OSError:
-            return None
-        return Seen(about.st_ino, about.st_size, about.st_mtime_ns)
 
 
 def ruleset_command(rules: RuleSet, now_ms: int) -> bytes:

@@ -135,7 +135,13 @@ class Settings:
     gates_host, gates_port : str, int
         Where `hypercare gates serve` listens.
     gates_tokens : Path or None
-        File of the tokens that may ask the gates.
+        File of the tokens that may ask the gates; read again when it changes.
+    gates_tls_cert, gates_tls_key, gates_tls_clients : Path or None
+        Certificate and key of the gates, and who signs their clients' certificates.
+    gates_plain : bool
+        Tokens may go in the clear beyond this machine: a proxy in front speaks TLS.
+    gates_rate : int
+        Requests a second of one token; ten seconds' worth may come at once.
     demo : bool
         Demonstration on one machine: a random identity key will do.
     """
@@ -167,6 +173,11 @@ class Settings:
     gates_host: str = "127.0.0.1"
     gates_port: int = 9109
     gates_tokens: Path | None = None
+    gates_tls_cert: Path | None = None
+    gates_tls_key: Path | None = None
+    gates_tls_clients: Path | None = None
+    gates_plain: bool = False
+    gates_rate: int = 50
     demo: bool = False
 
     @classmethod
@@ -272,6 +283,17 @@ VARIABLES: dict[str, Variable] = {
     "gates_host": Variable("GATES_HOST", host, "address of the gates"),
     "gates_port": Variable("GATES_PORT", integer(0, 65535), "port of the gates"),
     "gates_tokens": Variable("GATES_TOKENS", file, "file of those who may ask them"),
+    "gates_tls_cert": Variable("GATES_TLS_CERT", file, "certificate of the gates, PEM"),
+    "gates_tls_key": Variable("GATES_TLS_KEY", file, "its key, PEM"),
+    "gates_tls_clients": Variable(
+        "GATES_TLS_CLIENTS", file, "who signs certificates of their clients, PEM"
+    ),
+    "gates_plain": Variable(
+        "GATES_PLAIN", flag, "1: tokens may go in the clear, TLS ends in front"
+    ),
+    "gates_rate": Variable(
+        "GATES_RATE", integer(1, 100_000), "requests a second of one token"
+    ),
     "demo": Variable("DEMO", flag, "1: demonstration, random identity key"),
 }
 IDENTITY = ("IDENTITY_KEY", "IDENTITY_KEY_FILE")

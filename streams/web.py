@@ -8,48 +8,20 @@ reach it by pointing a name of its own at this address (DNS rebinding).
 from __future__ import annotations
 
 import asyncio
-import errno
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from streams.hosts import HostNames
 from streams.metrics import Metrics
 from streams.readiness import LoopWatch, Problem, Readiness
+from streams.serving import Handler, Listener, Variables, guarded, json_answer
 
 BEAT_S = 0.5
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 9108
 METHODS = ("GET", "HEAD")
-SHUTDOWN_S = 2.0
-
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "Server": "hypercare",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class WebError(Exception):
-    """The server can not start; the text names the address and the variable."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variables:
-    """Names of the variables that errors point to."""
-
-    host: str = "HYPERCARE_WEB_HOST"
-    port: str = "HYPERCARE_WEB_PORT"
-    names: str = "HYPERCARE_WEB_NAMES"
 
 
 class Web:
@@ -86,8 +58,6 @@ class Web:
         names: Iterable[str] = (),
         variables: Variables | None = None,
     ) -> None:
-        self.host = host
-        self.port = port
         self._variables = variables or Variables()
         self._metrics = metrics
         self._readiness = readiness
@@ -95,29 +65,31 @@ class Web:
         self._monotonic_s = monotonic_s
         self._loop_watch = LoopWatch(BEAT_S)
         self._names = HostNames(host, names)
-        self._runner: web.AppRunner | None = None
+        self._listener = Listener(
+            self._application(), host=host, port=port, variables=self._variables
+        )
         self._beats: asyncio.Task[None] | None = None
         self._rendering = asyncio.Lock()
+
+    @property
+    def host(self) -> str:
+        """On which address it listens."""
+        return self._listener.host
+
+    @property
+    def port(self) -> int:
+        """On which port."""
+        return self._listener.port
 
     async def start(self) -> None:
         """Listen and begin to watch the loop.
 
         Raises
         ------
-        WebError
+        ListenError
             The address can not be used.
         """
-        runner = web.AppRunner(
-            self._application(), access_log=None, shutdown_timeout=SHUTDOWN_S
-        )
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, self.host, self.port).start()
-        except OSError as error:
-            await runner.cleanup()
-            raise WebError(self._explain(error)) from error
-        self._runner = runner
-        self.port = int(runner.addresses[0][1])
+        await self._listener.start()
         self._loop_watch.beat(self._monotonic_s())
         self._beats = asyncio.create_task(self._beat(), name="web-beat")
 
@@ -127,17 +99,10 @@ class Web:
         if beats is not None:
             beats.cancel()
             await asyncio.wait([beats])
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
+        await self._listener.stop()
 
     def _application(self) -> web.Application:
-        @web.middleware
-        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-            return await self._guard(request, handler)
-
-        app = web.Application(middlewares=[guard])
-        app.on_response_prepare.append(_secure)
+        app = guarded(self._guard)
         app.router.add_get("/metrics", self._metrics_page)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -158,16 +123,16 @@ class Web:
         if not self._names.know(request.headers.get("Host", "")):
             what = "this name is not known here"
             fix = f"use an address or set {self._variables.names}"
-            return _json({"error": what, "fix": fix}, status=403)
+            return json_answer({"error": what, "fix": fix}, status=403)
         if request.method not in METHODS:
-            answer = _json({"error": "read only: GET or HEAD"}, status=405)
+            answer = json_answer({"error": "read only: GET or HEAD"}, status=405)
             answer.headers["Allow"] = ", ".join(METHODS)
             return answer
         try:
             return await handler(request)
         except web.HTTPNotFound:
             paths = ["/metrics", "/healthz", "/readyz", "/v1/status"]
-            return _json({"error": "not found", "paths": paths}, status=404)
+            return json_answer({"error": "not found", "paths": paths}, status=404)
 
     async def _metrics_page(self, request: web.Request) -> web.StreamResponse:
         accept = request.headers.get("Accept", "")
@@ -204,37 +169,10 @@ class Web:
             "services": [s for view in snapshot.views for s in view.scopes],
             "lanes": snapshot.lanes,
         }
-        return _json(status)
-
-    def _explain(self, error: OSError) -> str:
-        where = f"{self.host}:{self.port}"
-        if error.errno == errno.EADDRINUSE:
-            return (
-                f"port {self.port} on {self.host} is taken by another program: end it, "
-                f"or set {self._variables.port} to a free port (0: any)"
-            )
-        if error.errno == errno.EACCES:
-            return (
-                f"no right to listen on {where}: set {self._variables.port} to a port "
-                "above 1023"
-            )
-        return (
-            f"can not listen on {where} ({error.strerror or error}): set "
-            f"{self._variables.host} to an address of this machine"
-        )
-
-
-async def _secure(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(HEADERS)
+        return json_answer(status)
 
 
 def _answer(problems: list[Problem], facts: dict[str, Any]) -> web.Response:
     word = "not ok" if problems else "ok"
     body = {"status": word, "problems": problems, **facts}
-    return _json(body, status=503 if problems else 200)
-
-
-def _json(value: Any, status: int = 200) -> web.Response:
-    """Numbers JSON does not have (no upper limit, say) become null."""
-    body = msgspec.json.encode(value)
-    return web.Response(body=body, status=status, content_type="application/json")
+    return json_answer(body, status=503 if problems else 200)

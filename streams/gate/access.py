@@ -1,6 +1,7 @@
 """Who may ask the gates what: bearer tokens with a scope, hashed where they are kept.
 
-A token file has a line for each: name, scope, SHA-256 of the token in hexadecimal.
+A token file has a line for each: name, scope, SHA-256 of the token in hexadecimal, and
+patterns of the services it is good for, with commas; without them for all.
 Clients that send no headers of their own put it where they can: user info of a URL
 (arrives as Basic), Flagger's ``metadata.token``.
 """
@@ -11,16 +12,22 @@ import base64
 import binascii
 import hashlib
 import hmac
+import logging
 import re
 import secrets
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
 from streams.errors import Refused
+from streams.filewatch import FileWatch
+
+logger = logging.getLogger(__name__)
 
 TOKEN_BYTES = 32
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,99}")
+PATTERN = re.compile(r"[A-Za-z0-9._+/@:*?\[\]!-]{1,256}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -38,10 +45,22 @@ class Scope(StrEnum):
 
 
 class Bearer(NamedTuple):
-    """Who asks, and how far they may go."""
+    """Who asks, and how far they may go; without patterns, for every service."""
 
     name: str
     scope: Scope
+    services: tuple[str, ...] = ()
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether some services are none of theirs."""
+        return bool(self.services)
+
+    def may(self, service: str) -> bool:
+        """Whether this service is theirs."""
+        return not self.services or any(
+            fnmatchcase(service, one) for one in self.services
+        )
 
 
 class Tokens:
@@ -73,15 +92,14 @@ class Tokens:
         for number, line in enumerate(lines, 1):
             if not line.strip() or line.startswith("#"):
                 continue
-            parts = line.split()
-            fits = len(parts) == 3 and parts[1] in list(Scope)
-            if not (fits and NAME.fullmatch(parts[0]) and DIGEST.fullmatch(parts[2])):
+            bearer = _bearer(line.split())
+            if bearer is None:
                 scopes = "|".join(Scope)
                 raise Refused(
-                    f"{path}:{number}: not of the form NAME {scopes} SHA256: "
-                    "`hypercare gates token` prints such a line"
+                    f"{path}:{number}: not of the form NAME {scopes} SHA256 "
+                    "[SERVICE,...]: `hypercare gates token` prints such a line"
                 )
-            found[bytes.fromhex(parts[2])] = Bearer(parts[0], Scope(parts[1]))
+            found[bytes.fromhex(line.split()[2])] = bearer
         return cls(found)
 
     def bearer(self, token: str) -> Bearer | None:
@@ -91,6 +109,43 @@ class Tokens:
             if hmac.compare_digest(known, digest):
                 found = bearer
         return found
+
+
+def _bearer(parts: list[str]) -> Bearer | None:
+    """Who a line is about; None if it is none of ours."""
+    if len(parts) not in (3, 4) or parts[1] not in list(Scope):
+        return None
+    patterns = tuple(parts[3].split(",")) if len(parts) == 4 else ()
+    fits = NAME.fullmatch(parts[0]) and DIGEST.fullmatch(parts[2])
+    if not fits or not all(PATTERN.fullmatch(one) for one in patterns):
+        return None
+    return Bearer(parts[0], Scope(parts[1]), patterns)
+
+
+class TokenFile:
+    """A token file that is read again when it changes, wholly or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The file; raises Refused if it can not be used at the start.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._watch = FileWatch(path)
+        self.tokens = Tokens.load(path)
+
+    def poll(self) -> None:
+        """Take a changed file; one that is no good leaves the old tokens in force."""
+        if not self._watch.changed():
+            return
+        try:
+            self.tokens = Tokens.load(self._path)
+        except Refused as error:
+            logger.error("gates.tokens_refused the old ones hold: %s", error)
+        else:
+            logger.info("gates.tokens_reloaded file=%s", self._path)
 
 
 def digest_of(token: str) -> bytes:

@@ -1,29 +1,40 @@
-"""What is sent to the gates, and what is wrong with it."""
+"""What is sent to the gates, what they send, and what is wrong with a request."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from acting.records import EVERY, LEASE_MAX_S, End, Token, Word
+from acting.known import LeaseState
+from acting.protocols import Standing
+from acting.records import EVERY, LEASE_MAX_S, End, Mode, Name, Order, Text, Token, Word
 from streams.gate.reading import Release
 
 NAME_CHARS_MAX = 256
+Label = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
+"""A name, or nothing."""
+
+BODY_S = 10.0
+"""A body that has not come by then is not waited for."""
+
+Headers = Mapping[str, str]
 Body = TypeVar("Body", bound=Struct)
 
 
 class ClaimBody(Struct, kw_only=True, forbid_unknown_fields=True):
     """A job wants to carry out what is recommended."""
 
-    service: str
-    release: str
-    environment: str = "production"
-    component: str | None = None
+    service: Name
+    release: Name
+    environment: Name = "production"
+    component: Name | None = None
     token: Token
-    lease_s: Annotated[int, Meta(ge=1, le=LEASE_MAX_S)] = 600
+    lease_s: Annotated[float, Meta(ge=1, le=LEASE_MAX_S)] = 600
 
 
 class OutcomeBody(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -31,34 +42,214 @@ class OutcomeBody(Struct, kw_only=True, forbid_unknown_fields=True):
 
     token: Token
     end: End
-    detail: str = ""
+    detail: Text = ""
 
 
 class OrderBody(Struct, kw_only=True, forbid_unknown_fields=True):
     """What a person says."""
 
     word: Word
-    why: str
-    service: str = EVERY
-    value: str = ""
-    recommendation_id: str = ""
+    why: Text
+    service: Name = EVERY
+    value: Text = ""
+    recommendation_id: Text = ""
+
+
+class FlaggerMetadata(Struct, kw_only=True):
+    """What the canary's author has written; more than this is passed over."""
+
+    release: Name
+    service: Label = ""
+    environment: Label = ""
+    component: Label = ""
+    token: str = ""
 
 
 class FlaggerBody(Struct, kw_only=True):
     """What Flagger sends; it may grow."""
 
-    name: str
-    namespace: str
+    name: Name
+    namespace: Name
+    metadata: FlaggerMetadata
     phase: str = ""
-    metadata: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class KayentaPlace(Struct):
+    """An arm of a Kayenta scope; Argo calls ``location`` region."""
+
+    scope: Name
+    location: Label = ""
+
+
+class KayentaScope(Struct, rename="camel"):
+    """A scope: ``experimentScope.scope`` names the release."""
+
+    experiment_scope: KayentaPlace
+
+
+class KayentaThresholds(Struct):
+    """From which score on who asks takes a release for good, or for undecided."""
+
+    passing: Annotated[float, Meta(gt=0, le=100)] = msgspec.field(name="pass")
+    marginal: Annotated[float, Meta(gt=0, le=100)]
+
+
+class KayentaBody(Struct):
+    """What Kayenta's clients post; more than this is passed over."""
+
+    scopes: Annotated[dict[Name, KayentaScope], Meta(min_length=1, max_length=8)]
+    thresholds: KayentaThresholds
+
+
+class KayentaConfig(Struct):
+    """A canary configuration that clients look up by name."""
+
+    id: str
+    name: str
+    applications: list[str]
+
+
+class KayentaStarted(Struct, rename="camel"):
+    """Under which id to ask."""
+
+    canary_execution_id: str
+
+
+class KayentaScore(Struct, rename="camel"):
+    """A whole number that follows the posted thresholds."""
+
+    score: int
+    classification: str
+    classification_reason: str
+
+
+class KayentaJudged(Struct):
+    """What the judge says."""
+
+    score: KayentaScore
+
+
+class KayentaResult(Struct, rename="camel"):
+    """The result around it."""
+
+    judge_result: KayentaJudged
+
+
+class KayentaTold(Struct):
+    """How a canary stands; complete at once, or nobody knows now."""
+
+    complete: bool
+    status: str
+    result: KayentaResult | None = None
+
+
+class StandingTold(Struct):
+    """How a release stands; the last three where something is recommended."""
+
+    verdict: str
+    standing: Standing
+    text: str
+    action: str | None
+    target: str | None
+    recommendation: str | None
+
+
+class GateTold(Struct):
+    """What Argo's jsonPath ``{$.data}`` takes out."""
+
+    data: StandingTold
+
+
+class RecordTold(Struct):
+    """A record of a topic, value in base64, with its signature."""
+
+    topic: str
+    key: str
+    value: bytes
+    signature: str
+
+
+class RecommendationsTold(Struct):
+    """Recommendations, newest first."""
+
+    recommendations: list[RecordTold]
+
+
+class LeaseTold(Struct):
+    """Who may carry out, or has carried out, an action of a recommendation."""
+
+    recommendation: str
+    action: str
+    service: str
+    release: str
+    holder: str
+    state: LeaseState
+    granted_at: int
+    until: int
+
+
+class ExecutionsTold(Struct):
+    """Leases and what people have ordered."""
+
+    leases: list[LeaseTold]
+    stopped: Order | None
+    frozen: dict[str, Order]
+    modes: dict[str, Mode]
+
+
+class RulingTold(Struct):
+    """What became of a claim: the exit code of ``hypercare gate``, reason, sentence."""
+
+    answer: int
+    why: str
+    text: str
+
+
+class OutcomeTold(Struct):
+    """What was told."""
+
+    told: End
+
+
+class OrderTold(Struct):
+    """What holds now."""
+
+    holds: Word
+
+
+class ReasonTold(Struct):
+    """Why yes, or why no."""
+
+    reason: str
+
+
+class StatusTold(Struct):
+    """``ok``, or what is missing."""
+
+    status: str
 
 
 class Problem(Exception):
     """Ends a request with a status and a sentence that names the fix."""
 
-    def __init__(self, status: int, title: str) -> None:
+    def __init__(self, status: int, title: str, headers: Headers | None = None) -> None:
         self.status, self.title = status, title
+        self.headers = dict(headers or {})
         super().__init__(title)
+
+    @classmethod
+    def later(cls, wait_s: int) -> Problem:
+        """Too many requests."""
+        wait = {"Retry-After": str(wait_s)}
+        return cls(429, f"too many requests: wait {wait_s} s", wait)
+
+
+class Limited(Exception):
+    """A caller who is known asks too often."""
+
+    def __init__(self, wait_s: int) -> None:
+        self.wait_s = wait_s
+        super().__init__(f"too many requests: wait {wait_s} s")
 
 
 def asked_in(fields: Any) -> Release:
@@ -78,7 +269,12 @@ def asked_in(fields: Any) -> Release:
 async def read_body(request: web.Request, kind: type[Body]) -> Body:
     """The body of a request, or 400 with what is wrong."""
     try:
-        return msgspec.json.decode(await request.read(), type=kind)
+        async with asyncio.timeout(BODY_S):
+            sent = await request.read()
+    except TimeoutError:
+        raise Problem(408, f"the body did not come within {BODY_S:.0f} s") from None
+    try:
+        return msgspec.json.decode(sent, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
         raise Problem(400, f"the body is not as it should be: {error}") from error
 

@@ -7,37 +7,51 @@ nothing here ever redirects: Flagger would take the page behind it for a yes.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from dataclasses import dataclass
 
-import msgspec
 from aiohttp import web
 
-from acting.answers import Answer
-from acting.protocols import Hook, Standing, argo_verdict, flagger
-from acting.records import Order, Outcome
 from streams.errors import Unreachable
-from streams.gate.access import Bearer, Scope, Tokens, token_in
-from streams.gate.bodies import (
-    ClaimBody,
-    FlaggerBody,
-    OrderBody,
-    OutcomeBody,
-    Problem,
-    asked_in,
-    checked,
-    read_body,
-)
-from streams.gate.judging import Judge, Known
-from streams.gate.reading import Release
+from streams.gate.access import TokenFile
+from streams.gate.bodies import Limited, Problem
+from streams.gate.desk import Desk
+from streams.gate.judging import Judge
+from streams.gate.limits import Buckets
+from streams.gate.openapi import PROBLEM, rendered
+from streams.gate.route import Route, Visit
+from streams.gate.table import ROUTES
+from streams.gate.tls import Certificates
 from streams.hosts import HostNames, is_loopback
-from streams.web import HEADERS
+from streams.serving import Handler, Listener, Variables, guarded, json_answer
+
+logger = logging.getLogger(__name__)
 
 BODY_BYTES_MAX = 64 * 1024
-FLAGGER_LEASE_S = 3_600
-PROBLEM = "application/problem+json"
+LOOK_S = 1.0
+BROKEN = "the gates have failed: their log says how"
+RATE_PER_S = 50
+VARIABLES = Variables(
+    host="HYPERCARE_GATES_HOST",
+    port="HYPERCARE_GATES_PORT",
+    names="HYPERCARE_WEB_NAMES",
+)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Who may reach the gates, under which names, how often.
+
+    ``tokens`` None lets everybody on this machine read, ``certificates`` None is plain
+    HTTP, ``names`` are further host names.
+    """
+
+    tokens: TokenFile | None = None
+    certificates: Certificates | None = None
+    names: tuple[str, ...] = ()
+    rate_per_s: float = RATE_PER_S
 
 
 class Gates:
@@ -47,68 +61,104 @@ class Gates:
     ----------
     judge : Judge
         Knows and claims.
-    tokens : Tokens or None
-        Who may ask; None lets everybody on this machine read.
+    access : Access
+        Who may ask.
     host, port : str, int
         Where to listen; port 0 takes any free one.
-    names : tuple of str
-        Further host names.
+    monotonic_s : callable
+        Clock for limits.
     """
 
     def __init__(
         self,
         judge: Judge,
-        tokens: Tokens | None,
+        access: Access,
         *,
         host: str,
         port: int,
-        names: tuple[str, ...] = (),
+        monotonic_s: Callable[[], float],
     ) -> None:
-        self._judge = judge
-        self._tokens = tokens
-        self._host, self.port = host, port
-        self._names = HostNames(host, names)
-        self._is_open = tokens is None and is_loopback(host)
-        self._runner: web.AppRunner | None = None
+        tokens, certificates = access.tokens, access.certificates
+        self._desk = Desk(
+            judge,
+            lambda: tokens.tokens if tokens else None,
+            Buckets(access.rate_per_s, monotonic_s),
+            is_open=is_loopback(host),
+            description=rendered(ROUTES),
+        )
+        self._watched = [one for one in (tokens, certificates) if one is not None]
+        self._watching: asyncio.Task[None] | None = None
+        self._names = HostNames(host, access.names)
+        self._listener = Listener(
+            self.application(),
+            host=host,
+            port=port,
+            variables=VARIABLES,
+            tls=certificates.context if certificates else None,
+        )
+
+    @property
+    def port(self) -> int:
+        """On which port it listens."""
+        return self._listener.port
 
     async def start(self) -> None:
-        """Listen; raises OSError where the address can not be had."""
-        runner = web.AppRunner(self.application(), access_log=None)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, self._host, self.port).start()
-        except OSError:
-            await runner.cleanup()
-            raise
-        self._runner = runner
-        self.port = int(runner.addresses[0][1])
+        """Listen; raises ListenError where the address can not be had."""
+        await self._listener.start()
+        self._watching = asyncio.create_task(self._watch(), name="gates-watch")
 
     async def stop(self) -> None:
         """Close the port."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
+            await asyncio.wait([watching])
+        await self._listener.stop()
 
     def application(self) -> web.Application:
         """The routes behind their guard."""
-
-        @web.middleware
-        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-            return await self._guard(request, handler)
-
-        app = web.Application(middlewares=[guard], client_max_size=BODY_BYTES_MAX)
-        app.on_response_prepare.append(_secure)
-        get, post = app.router.add_get, app.router.add_post
-        get("/v1/gate", self._gate)
-        get("/v1/recommendations", self._recommendations)
-        get("/v1/executions", self._executions)
-        post("/v1/claims", self._claim)
-        post("/v1/outcomes", self._outcome)
-        post("/v1/orders", self._order)
-        post("/flagger/{hook}", self._flagger)
-        get("/healthz", self._healthz)
-        get("/readyz", self._readyz)
+        app = guarded(self._guard, client_max_size=BODY_BYTES_MAX)
+        for route in ROUTES:
+            handle = self._visited(route)
+            if route.method == "GET":
+                app.router.add_get(route.path, handle)
+            else:
+                app.router.add_route(route.method, route.path, handle)
         return app
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            for one in self._watched:
+                one.poll()
+
+    def _visited(
+        self, route: Route
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            visit = Visit(self._desk, request)
+            try:
+                if route.scope is not None and not route.admits_late:
+                    visit.admit(route.scope, is_limited=route.is_limited)
+                visit.check_query(route.query)
+                return await route.handler(visit)
+            except Limited as error:
+                if route.fallback is None:
+                    raise Problem.later(error.wait_s) from error
+                return route.fallback(visit, str(error))
+            except Unreachable as error:
+                if route.fallback is None:
+                    raise Problem(503, str(error)) from error
+                return route.fallback(visit, str(error))
+            except (Problem, web.HTTPException):
+                raise
+            except Exception as error:
+                logger.exception("gates.failed path=%s", route.path)
+                if route.fallback is None:
+                    raise Problem(500, BROKEN) from error
+                return route.fallback(visit, BROKEN)
+
+        return handle
 
     async def _guard(
         self, request: web.Request, handler: Handler
@@ -118,155 +168,16 @@ class Gates:
                 raise Problem(403, "this host name is not known here")
             return await handler(request)
         except Problem as problem:
-            return _problem(problem.status, problem.title)
-        except Unreachable as error:
-            return _problem(503, str(error))
+            return _problem(problem)
         except web.HTTPException as error:
-            return _problem(error.status, error.reason)
-
-    # Questions.
-
-    async def _gate(self, request: web.Request) -> web.Response:
-        """How a release stands. Argo reads ``data.verdict``: while nobody knows it is
-        inconclusive with 200, as five errors would abort a rollout."""
-        self._admit(request, Scope.READ)
-        known = self._known(asked_in(request.query))
-        is_open = known.signed is not None and known.standing is Standing.REGRESSED
-        wanted = known.signed.record if known.signed and is_open else None
-        return _json(
-            {
-                "data": {
-                    "verdict": argo_verdict(known.standing),
-                    "standing": known.standing,
-                    "text": known.text,
-                    "action": wanted.action if wanted else None,
-                    "target": wanted.target if wanted else None,
-                    "recommendation": wanted.id if wanted else None,
-                }
-            }
-        )
-
-    async def _flagger(self, request: web.Request) -> web.Response:
-        """A hook of Flagger; ``rollback`` claims, as a yes rolls back."""
-        body = await read_body(request, FlaggerBody)
-        bearer = self._admit(request, Scope.READ, body.metadata.get("token"))
-        name = request.match_info["hook"]
-        if name not in list(Hook):
-            raise Problem(404, f"no hook {name}: one of {', '.join(Hook)}")
-        hook = Hook(name)
-        asked = asked_in({"service": body.name, **body.metadata})
-        known, refused = self._known(asked), None
-        if hook is Hook.ROLLBACK and known.standing is Standing.REGRESSED:
-            _need(bearer, Scope.ACT)
-            holder = f"flagger {body.namespace}/{body.name}"
-            ruling = await self._judge.claim(asked, holder, None, FLAGGER_LEASE_S)
-            refused = ruling if ruling.answer is not Answer.ACT else None
-        told = flagger(hook, known.standing, refused, known.text)
-        return _json({"reason": told.reason}, told.status)
-
-    def _known(self, asked: Release) -> Known:
-        try:
-            return self._judge.known(asked)
-        except Unreachable as error:
-            return Known(Standing.STALE, str(error), None)
-
-    async def _recommendations(self, request: web.Request) -> web.Response:
-        """Recommendations as they stand in their topic, for readers who check them."""
-        self._admit(request, Scope.READ)
-        fields = ("topic", "key", "value", "signature")
-        records = self._judge.board.recommendations()
-        found = [dict(zip(fields, one, strict=False)) for one in records]
-        return _json({"recommendations": found})
-
-    async def _executions(self, request: web.Request) -> web.Response:
-        """Leases, and what people have ordered."""
-        self._admit(request, Scope.READ)
-        known = (await self._judge.ledger()).known
-        leases = [
-            {
-                "recommendation": one.recommendation.id,
-                "action": one.recommendation.action,
-                "service": one.recommendation.service,
-                "release": one.recommendation.release,
-                "holder": one.holder,
-                "state": one.state,
-                "granted_at": one.granted_ms,
-                "until": one.until_ms,
-            }
-            for one in known.leases.values()
-        ]
-        orders = {"stopped": known.stopped, "frozen": known.frozen}
-        return _json({"leases": leases, **orders, "modes": known.modes})
-
-    # What changes something.
-
-    async def _claim(self, request: web.Request) -> web.Response:
-        """Claim what is recommended, as ``hypercare gate`` does."""
-        bearer = self._admit(request, Scope.ACT)
-        body = await read_body(request, ClaimBody)
-        asked = Release(body.service, body.environment, body.release, body.component)
-        ruling = await self._judge.claim(asked, bearer.name, body.token, body.lease_s)
-        return _json({"answer": ruling.answer, "why": ruling.why, "text": ruling.text})
-
-    async def _outcome(self, request: web.Request) -> web.Response:
-        """How what was granted ended."""
-        self._admit(request, Scope.ACT)
-        body = await read_body(request, OutcomeBody)
-        await self._judge.append(checked(Outcome, body.token, body.end, body.detail))
-        return _json({"told": body.end})
-
-    async def _order(self, request: web.Request) -> web.Response:
-        """What a person says; who it is says the token."""
-        bearer = self._admit(request, Scope.ADMIN)
-        body = await read_body(request, OrderBody)
-        place = body.service, body.value, body.recommendation_id
-        await self._judge.append(
-            checked(Order, body.word, bearer.name, body.why, *place)
-        )
-        return _json({"holds": body.word})
-
-    # Who asks.
-
-    def _admit(
-        self, request: web.Request, scope: Scope, offered: str | None = None
-    ) -> Bearer:
-        if self._is_open and scope is Scope.READ:
-            return Bearer("anybody on this machine", Scope.READ)
-        if self._tokens is None:
-            raise Problem(403, "no tokens are known here: set HYPERCARE_GATES_TOKENS")
-        token = token_in(request.headers.get("Authorization", "")) or offered
-        bearer = self._tokens.bearer(token) if token else None
-        if bearer is None:
-            raise Problem(401, "a bearer token that is known here is needed")
-        _need(bearer, scope)
-        return bearer
-
-    async def _healthz(self, _: web.Request) -> web.Response:
-        return _json({"status": "ok"})
-
-    async def _readyz(self, _: web.Request) -> web.Response:
-        problem = self._judge.board.problem
-        return _json({"status": problem or "ok"}, 503 if problem else 200)
+            kept = {k: v for k, v in error.headers.items() if k == "Allow"}
+            return _problem(Problem(error.status, error.reason, kept))
 
 
-def _need(bearer: Bearer, scope: Scope) -> None:
-    if bearer.scope.rank < scope.rank:
-        raise Problem(403, f"the token of {bearer.name} is not good for {scope}")
-
-
-async def _secure(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(HEADERS)
-
-
-def _json(value: Any, status: int = 200) -> web.Response:
-    body = msgspec.json.encode(value)
-    return web.Response(body=body, status=status, content_type="application/json")
-
-
-def _problem(status: int, title: str) -> web.Response:
-    told = {"type": "about:blank", "title": title, "status": status}
-    body = msgspec.json.encode(told)
-    answer = web.Response(body=body, status=status, content_type=PROBLEM)
-    if status == 401:
+def _problem(problem: Problem) -> web.Response:
+    told = {"type": "about:blank", "title": problem.title, "status": problem.status}
+    answer = json_answer(told, problem.status, PROBLEM)
+    answer.headers.update(problem.headers)
+    if problem.status == 401:
         answer.headers["WWW-Authenticate"] = "Bearer"
     return answer

@@ -20,8 +20,9 @@ from detector.view import partition_view
 from streams.metrics import Metrics, Readings, RulesStatus
 from streams.progress import Counters, LaneProgress, LaneState
 from streams.readiness import Readiness
+from streams.serving import HEADERS, ListenError
 from streams.wallclock import monotonic_s, now_ms
-from streams.web import HEADERS, Web, WebError
+from streams.web import Web
 
 RULES = "version: 1\nrules: [{name: all}]\nend_of_rules: true\n"
 START_MS = 1_795_356_000_000
@@ -234,13 +235,13 @@ async def test_taken_port_is_explained() -> None:
     """The error names the port and the variable, and leaves nothing open."""
     async with serving(Worker().web()) as base:
         port = int(base.rsplit(":", 1)[1])
-        with pytest.raises(WebError, match=rf"port {port} .*HYPERCARE_WEB_PORT"):
+        with pytest.raises(ListenError, match=rf"port {port} .*HYPERCARE_WEB_PORT"):
             await Worker().web(port=port).start()
 
 
 async def test_foreign_address_is_explained() -> None:
     """An address that is not ours is refused with the variable to set."""
-    with pytest.raises(WebError, match="HYPERCARE_WEB_HOST"):
+    with pytest.raises(ListenError, match="HYPERCARE_WEB_HOST"):
         await Worker().web(host="192.0.2.1").start()
 
 

@@ -1,0 +1,58 @@
+"""Routes for those who keep the gates running."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from streams.gate.bodies import StatusTold
+from streams.gate.route import Answer, Route, Visit
+from streams.serving import json_answer
+
+
+async def healthz(_: Visit) -> web.Response:
+    """The process answers."""
+    return json_answer(StatusTold("ok"))
+
+
+async def readyz(visit: Visit) -> web.Response:
+    """All topics were read, and Kafka answers."""
+    problem = visit.desk.judge.board.problem
+    return json_answer(StatusTold(problem or "ok"), 503 if problem else 200)
+
+
+async def description(visit: Visit) -> web.Response:
+    """What there is to ask, for programs."""
+    return web.Response(body=visit.desk.description, content_type="application/json")
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/v1/openapi.json",
+        handler=description,
+        summary="This document.",
+        scope=None,
+        answers={200: Answer("OpenAPI 3.1", dict[str, Any])},
+    ),
+    Route(
+        method="GET",
+        path="/healthz",
+        handler=healthz,
+        summary="Whether the process answers.",
+        scope=None,
+        answers={200: Answer("it does", StatusTold)},
+    ),
+    Route(
+        method="GET",
+        path="/readyz",
+        handler=readyz,
+        summary="Whether all topics were read once and Kafka answers.",
+        scope=None,
+        answers={
+            200: Answer("they were", StatusTold),
+            503: Answer("what is missing", StatusTold),
+        },
+    ),
+)
