@@ -79,6 +79,8 @@ def open_still(known: Known, request: Request) -> Ruling | None:
     if rejected is not None:
         text = f"{rejected.actor} rejected it: {rejected.why}"
         return Ruling(Answer.HANDLED, Why.WITHDRAWN, text)
+    if wanted.state is RecommendationState.BLOCKED:
+        return target(known, request)
     if wanted.state in (RecommendationState.OPEN, RecommendationState.ACKNOWLEDGED):
         return None
     return Ruling(Answer.HANDLED, Why.CLOSED, f"it is {wanted.state}")

@@ -34,6 +34,7 @@ from detector.evidence.rows import RateRatioRows
 from detector.funnel import note_steps
 from detector.history import History
 from detector.looking import note_control
+from detector.partcounts import note_parts, watch_parts
 from detector.rulebook import InForce
 from detector.scope import Scope, Track, Watch
 from detector.series import (
@@ -106,6 +107,7 @@ def prepare(
         if watch.slow:
             found = []
             _forget_track(watch.errors, rows)
+        note_parts(scope, watch, release, window, apart, groups, odd)
         if explained:  # what another change did is not counted against this one
             found = []
         health = scope.health.get(release.number)
@@ -121,8 +123,10 @@ def prepare(
                     prepared += _prepare_track(
                         scope, track, window, inforce, rows, each, bool(each)
                     )
-    if scope.changes.watched:
-        watch_components(scope.changes, scope.registry.candidates(), window.end_ms)
+    if scope.changes.counts_apart:
+        still = scope.registry.candidates()
+        watch_components(scope.changes, still, window.end_ms)
+        watch_parts(scope.changes, still)
     planned = {release.number: leaves_none(release.weight) for release in candidates}
     scope.latency.close(window.end_ms, scope.width_ms, window.durations, planned)
     note_steps(scope.steps, window.steps)

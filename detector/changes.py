@@ -29,6 +29,9 @@ OTHER_COMPONENT = "?"
 """Stands for every component that is not watched, where a record names one: a record
 of a component is about that component, not about the whole service."""
 
+VERSIONS_MAX = 64
+"""Main releases of which the version of a component is remembered."""
+
 EVERY = ""
 """Under this name it is remembered that records carry ``changes`` at all."""
 
@@ -57,7 +60,9 @@ class Changes(Struct, array_like=True):
 
     ``told_ms`` is when records of a kind first said what they run, by kind: their
     ``changes`` (under ""), or that they are of one component (under its name). Until
-    then nothing can be said about failures under a change.
+    then nothing can be said about failures under a change. ``parts`` are components
+    that a release under judgement brings itself, ``versions`` those seen of them, by
+    component and number of the main release.
     """
 
     watched: list[Component] = field(default_factory=list)
@@ -66,6 +71,13 @@ class Changes(Struct, array_like=True):
     open: dict[int, dict[int, OpenWindow]] = field(default_factory=dict)
     told_ms: dict[str, dict[str, int]] = field(default_factory=dict)
     overflow: int = 0
+    parts: tuple[str, ...] = ()
+    versions: dict[str, dict[int, str]] = field(default_factory=dict)
+
+    @property
+    def counts_apart(self) -> bool:
+        """Whether records are counted a second time."""
+        return bool(self.watched or self.parts)
 
 
 class Counted(NamedTuple):
@@ -109,8 +121,12 @@ def count_apart(
     """
     if event.changes:
         _note_told(changes, EVERY, event, end_ms)
-    if not changes.watched:
+    if not changes.counts_apart:
         return None
+    if event.component in changes.parts and event.component_version:
+        known = changes.versions.setdefault(event.component, {})
+        if number in known or len(known) < VERSIONS_MAX:
+            known[number] = event.component_version
     named = _group_of(changes, event, end_ms)
     group = changes.groups.get(named) or _new_group(changes, named)
     if not group:
@@ -126,7 +142,8 @@ def count_apart(
 def _group_of(changes: Changes, event: Telemetry, end_ms: int) -> Group:
     about, carried = "", []
     if event.component is not None:
-        about = OTHER_COMPONENT
+        known = event.component in changes.parts
+        about = event.component if known else OTHER_COMPONENT
     for one in changes.watched:
         version = event.changes.get(one.name)
         if event.component == one.name:

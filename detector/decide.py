@@ -61,27 +61,6 @@ def judge(
     )
 
 
-def action_against(release: Release, target: str | None) -> Action:
-    """The smallest action that stops the harm of a release.
-
-    An inferred release is capped at ``watch``: nobody told us what it is. Where
-    going back is forbidden or impossible the answer is forward or a halt.
-    """
-    if release.inferred:
-        return Action.WATCH
-    if release.strategy == "flag":
-        return Action.WITHDRAW
-    if release.component is not None:
-        known = release.predecessor is not None and target is not None
-        return Action.REPLACE if known else Action.WITHDRAW
-    if release.rollback == "forbidden":
-        return Action.HOTFIX
-    if release.strategy == "mobile":
-        ramping = release.weight is not None and release.weight < 1.0
-        return Action.HALT if ramping else Action.HOTFIX
-    return Action.ROLLBACK if target is not None else Action.HOLD
-
-
 def _harmed(facts: Facts, release: Release, rule: Rule, episode: Episode) -> Judgement:
     gone = _nothing_seen(facts, release, rule)
     if gone is not None and not facts.errors_only_windows:

@@ -9,8 +9,17 @@ from __future__ import annotations
 
 from math import log
 
+from detector.aftermath import SETTLE_MS
 from detector.blame import with_rivals
-from detector.decide import action_against, judge, leads_by_proof, strongest
+from detector.course import (
+    course_of,
+    harmed_part,
+    is_everywhere,
+    said_of,
+    state_of,
+    steer,
+)
+from detector.decide import judge, leads_by_proof, strongest
 from detector.events import Command
 from detector.evidence.rows import RateRatioRows
 from detector.facts import Episode, Facts, Judgement, reason_of
@@ -20,9 +29,11 @@ from detector.history import History
 from detector.reading import behind_second_lock, facts_of, facts_of_all, release_rows
 from detector.records import Outputs
 from detector.releases import Release, Stage
-from detector.report import recommendation_record, target_of, verdict_record
+from detector.report import recommendation_record, verdict_record
 from detector.rulebook import InForce
+from detector.rulefile import Rule
 from detector.scope import Published, Scope, Watch
+from detector.target import Way
 from detector.verdicts import (
     Action,
     ReasonCode,
@@ -42,6 +53,7 @@ FINAL_STATES = (
     RecommendationState.EXECUTED,
     RecommendationState.WITHDRAWN,
     RecommendationState.EXPIRED,
+    RecommendationState.SUPERSEDED,
 )
 
 
@@ -73,6 +85,8 @@ def conclude(
         _end(say, outputs)
         retire(scope, watch.release, rows)
         return
+    if _component_is_off(say, outputs):
+        return
     _follow(watch.episode, facts)
     judgement = judge(facts, release, inforce.rule, episode=watch.episode)
     if judgement.verdict is Verdict.REGRESSED:
@@ -84,7 +98,7 @@ def conclude(
         )
         _close_episode(say, judgement, state, outputs)
         say.verdict_if_changed(judgement, outputs)  # with the evidence it rests on
-        _forget_evidence(watch, rows)
+        _forget_evidence(say)
     say.verdict_if_changed(judgement, outputs)
 
 
@@ -136,28 +150,32 @@ def retire(scope: Scope, name: str, rows: RateRatioRows) -> None:
 
 
 def _in_episode(say: _Voice, judgement: Judgement, outputs: Outputs) -> Judgement:
-    watch, facts = say.watch, say.facts
-    action = action_against(say.release, target_of(say.scope, say.release))
+    watch = say.watch
+    if is_everywhere(watch):
+        _supersede(say, judgement, outputs)
     episode = watch.episode
-    finding = episode.finding if episode else _leading_finding(say)
-    if finding is not None and _only_hold(finding, say.inforce):
-        action = Action.HOLD
-    judgement = Judgement(judgement.verdict, judgement.reasons, action)
     if episode is None:
-        watch.episode = _open_episode(say, action, finding)
+        episode, way = _open_episode(say)
+        watch.episode = episode
         say.rows.reset_recovery(watch.rows())
-        say.recommendation(judgement, outputs)
-    elif episode.state in FINAL_STATES:
+    else:
+        finding, part = episode.finding, episode.component
+        way = course_of(*say.about, finding, part, episode.target)
+    judgement = said_of(judgement, way)
+    if episode.state in FINAL_STATES:
         return judgement
-    elif episode.action is not action:
-        episode.action = action
-        episode.revision += 1
-        episode.issued_ms = facts.now_ms
-        say.recommendation(judgement, outputs)
-    elif facts.now_ms - episode.issued_ms >= REISSUE_MS:
-        episode.issued_ms = facts.now_ms
+    now_ms = say.facts.now_ms
+    fresh = episode.issued_ms < 0 or steer(episode, way)
+    if fresh or now_ms - episode.issued_ms >= REISSUE_MS:
+        episode.issued_ms = now_ms
         say.recommendation(judgement, outputs)
     return judgement
+
+
+def _supersede(say: _Voice, judgement: Judgement, outputs: Outputs) -> None:
+    """One component is not all of it: this recommendation is over, another begins."""
+    told = Judgement(judgement.verdict, (ReasonCode.HARM_SPREAD,), Action.HOLD)
+    _close_episode(say, told, RecommendationState.SUPERSEDED, outputs)
 
 
 def _leading_finding(say: _Voice) -> Finding | None:
@@ -169,11 +187,6 @@ def _leading_finding(say: _Voice) -> Finding | None:
     if finding is not None and leads_by_proof(facts, finding, say.inforce.rule):
         return None
     return finding
-
-
-def _only_hold(finding: Finding, inforce: InForce) -> bool:
-    """Whether the rule lets a comparison with the past do no more than hold."""
-    return finding.control == "history" and inforce.rule.without_baseline == "hold"
 
 
 def _follow(episode: Episode | None, facts: Facts) -> None:
@@ -190,35 +203,42 @@ def _follow(episode: Episode | None, facts: Facts) -> None:
             episode.finding = finding
 
 
-def _open_episode(say: _Voice, action: Action, finding: Finding | None) -> Episode:
+def _open_episode(say: _Voice) -> tuple[Episode, Way]:
+    """A new episode, with nothing issued yet, and what is to be done about it."""
     scope, watch, release = say.scope, say.watch, say.release
-    start_ms = say.facts.now_ms
+    start_ms, finding = say.facts.now_ms, _leading_finding(say)
     signal, onset_ms = onset_of(watch, say.rows, release)
     segment = harm_of(scope, watch, onset_ms, None, signal).segment
     reason = reason_of(signal)
     if finding is not None:
         signal, onset_ms = finding.signal, finding.onset_ms
         segment, reason = finding.segment, ReasonCode(finding.reason)
-    return Episode(
+    part = harmed_part(watch, release, signal, onset_ms)
+    way = course_of(*say.about, finding, part)
+    name = recommendation_id(
+        scope.service,
+        scope.environment,
+        release.shown,
+        part or release.component,
+        start_ms,
+    )
+    episode = Episode(
         start_ms=start_ms,
-        segment=segment,
-        id=recommendation_id(
-            scope.service,
-            scope.environment,
-            release.shown,
-            release.component,
-            start_ms,
-        ),
+        segment=() if part else segment,
+        id=name,
         revision=1,
-        action=action,
-        state=RecommendationState.OPEN,
-        issued_ms=start_ms,
+        action=way.action,
+        state=state_of(way),
+        issued_ms=-1,
         onset_ms=onset_ms,
         signal=signal,
         reason=reason,
         finding=finding,
         seen_ms=start_ms,
+        component=part,
+        target=way.target,
     )
+    return episode, way
 
 
 def _end(say: _Voice, outputs: Outputs) -> None:
@@ -252,11 +272,39 @@ def _close_episode(
     say.watch.episode = None
 
 
-def _forget_evidence(watch: Watch, rows: RateRatioRows) -> None:
+def _component_is_off(say: _Voice, outputs: Outputs) -> bool:
+    """Whether the component that did harm is gone; then the rest is judged anew.
+
+    What was told is done at once; what its last sessions do is waited for.
+    """
+    episode = say.watch.episode
+    if episode is None or episode.component is None:
+        return False
+    off_ms = say.release.withdrawn.get(episode.component)
+    if off_ms is None:
+        return False
+    off = (ReasonCode.COMPONENT_OFF,)
+    judgement = Judgement(Verdict.INCONCLUSIVE, off, Action.WATCH)
+    if episode.state not in FINAL_STATES:
+        episode.state = RecommendationState.EXECUTED
+        episode.revision += 1
+        say.recommendation(judgement, outputs)
+    if say.facts.now_ms < off_ms + SETTLE_MS:
+        return False
+    say.watch.episode = None
+    say.verdict_if_changed(judgement, outputs)
+    _forget_evidence(say)
+    return True
+
+
+def _forget_evidence(say: _Voice) -> None:
     """After a recovery evidence starts anew: the old harm must not fire again."""
-    rows.reset(watch.rows())
+    watch = say.watch
+    say.rows.reset(watch.rows())
     for track in watch.tracks.values():
         track.history = History()
+    watch.parts.errors = History()
+    watch.novelty = say.scope.catalogue.begin(say.release.number)
 
 
 class _Voice:
@@ -281,6 +329,11 @@ class _Voice:
         self.facts = facts
         self.decided_at = decided_at
         self.offset = offset
+
+    @property
+    def about(self) -> tuple[Scope, Release, Rule]:
+        """What is judged, and by which rule."""
+        return self.scope, self.release, self.inforce.rule
 
     def verdict_if_changed(self, judgement: Judgement, outputs: Outputs) -> None:
         """One record per change of verdict, reasons or action."""

@@ -158,7 +158,7 @@ class Deploy(Envelope, kw_only=True, omit_defaults=True, tag="deploy"):
     component: Name | None = None
     depends_on: Annotated[list[Text], Meta(max_length=64)] = []
     fixes: Annotated[list[Text], Meta(max_length=64)] = []
-    rollback: Literal["auto", "manual", "forbidden"] = "manual"
+    rollback: Literal["auto", "manual", "forbidden"] | None = None
     criticality: Literal["critical", "high", "medium", "low"] = "medium"
     owner: Text | None = None
     roster: Text | None = None

@@ -49,6 +49,8 @@ class Episode(Struct, array_like=True):
 
     ``finding`` is the newest one that shows the harm, None where the evidence beside
     a concurrent control does; ``seen_ms`` is when the harm was last seen.
+    ``component`` is the part of the release that holds all of it; ``target`` is what to
+    go back to, None while nothing is safe.
     """
 
     start_ms: int
@@ -63,6 +65,8 @@ class Episode(Struct, array_like=True):
     reason: ReasonCode
     finding: Finding | None = None
     seen_ms: int = -1
+    component: str | None = None
+    target: str | None = None
 
 
 class Judgement(NamedTuple):

@@ -121,7 +121,9 @@ FIELDS: dict[type[msgspec.Struct], dict[str, str]] = {
         "component": "The component that changes, where it is not the whole release.",
         "depends_on": "Services or releases it needs.",
         "fixes": "Signatures of errors it is meant to end.",
-        "rollback": "Whether it may be rolled back, and by whom.",
+        "rollback": "Whether it may be rolled back, and by whom: auto leaves that to "
+        "the rule's mode, as saying nothing does; manual asks for a person's approval; "
+        "after forbidden the way is forward. Later steps may only be more cautious.",
         "criticality": "How much depends on the service; rules match on it.",
         "owner": "Who owns the release.",
         "roster": "Roster that is paged.",

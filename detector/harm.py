@@ -47,10 +47,37 @@ def harm_of(
 ) -> Harm:
     """The harm of an episode as it stands now, or of what might become one."""
     episode = watch.episode
+    if episode is not None and episode.component is not None:
+        inside = watch.parts.inside(episode.component, onset_ms)
+        if inside:
+            return _harm_inside(watch.errors, onset_ms, (), inside)
+    return release_harm_of(scope, watch, onset_ms, segment, signal)
+
+
+def release_harm_of(
+    scope: Scope, watch: Watch, onset_ms: int, segment: Segment | None, signal: str
+) -> Harm:
+    """The harm of a whole release, also where one component holds all of it."""
+    episode = watch.episode
     if episode is not None and episode.finding is not None:
         return _harm_of_finding(episode.finding)
     track = watch.tracks.get(signal, watch.errors)
     return _harm_of_track(scope, track, onset_ms, segment)
+
+
+def harm_within(
+    scope: Scope, watch: Watch, harm: Harm, component: str | None, since_ms: int
+) -> Harm | None:
+    """The same harm since a later time; None where windows do not show it."""
+    if component is not None:
+        inside = watch.parts.inside(component, since_ms)
+        return _harm_inside(watch.errors, since_ms, (), inside) if inside else None
+    track = watch.tracks.get(harm.signal)
+    if harm.control != "concurrent" or track is None:
+        return None
+    if not track.history.since(since_ms):
+        return None
+    return _harm_of_track(scope, track, since_ms, harm.segment)
 
 
 def onset_of(watch: Watch, rows: RateRatioRows, release: Release) -> tuple[str, int]:
@@ -89,6 +116,12 @@ def _harm_of_track(
     if not inside:  # other strata are in force than when the episode began
         segment = ()
         inside = [c for _, c in sorted(counts.items())]
+    return _harm_inside(track, onset_ms, segment, inside)
+
+
+def _harm_inside(
+    track: Track, onset_ms: int, segment: Segment, inside: list[Counts]
+) -> Harm:
     columns = np.array(inside).reshape(-1, 4).T
     total = columns.sum(axis=1).tolist()
     likelihood = ratio_log_likelihood(columns[1], columns[3], columns[0], columns[2])

@@ -27,6 +27,7 @@ from detector.events import (
 from detector.funnel import take_step
 from detector.identity import id64, sender_id
 from detector.latencystate import take as take_durations
+from detector.partcounts import watch_parts
 from detector.releases import Release, Stage
 from detector.rulebook import InForce
 from detector.scope import Scope, Watch
@@ -202,6 +203,7 @@ def open_watches(scope: Scope, inforce: InForce) -> None:
     """Every candidate of the registry has a watch."""
     began_ms = max(scope.open, default=scope.closed_until_ms)
     watch_components(scope.changes, scope.registry.candidates(), began_ms)
+    watch_parts(scope.changes, scope.registry.candidates())
     for release in scope.registry.candidates():
         if release.name in scope.watches:
             continue

@@ -35,15 +35,9 @@ def smallest_cut(
     counts
         Per stratum, since the onset: units and bad of both arms.
     """
-    total_bad_c = sum(c[3] for c in counts.values())
-    total_units_c = sum(c[2] for c in counts.values())
-    if total_units_c <= 0:
+    expected = expected_bad(counts)
+    if not expected:
         return ()
-    pooled = (total_bad_c + 0.5) / (total_units_c + 0.5)
-    expected = {
-        s: n_t * (k_c + PSEUDO_UNITS * pooled) / (n_c + PSEUDO_UNITS)
-        for s, (n_t, _, n_c, k_c) in counts.items()
-    }
     inside: dict[Segment, tuple[float, float]] = {}
     for stratum, (_, bad, _, _) in counts.items():
         for segment in segments_of(attrs, keys.get(stratum, ()))[1:]:
@@ -58,6 +52,19 @@ def smallest_cut(
         if gain > best_gain:
             best, best_gain = segment, gain
     return best
+
+
+def expected_bad(counts: dict[int, Counts]) -> dict[int, float]:
+    """Failed units that the control leads to expect, by stratum; empty without one."""
+    total_bad_c = sum(c[3] for c in counts.values())
+    total_units_c = sum(c[2] for c in counts.values())
+    if total_units_c <= 0:
+        return {}
+    pooled = (total_bad_c + 0.5) / (total_units_c + 0.5)
+    return {
+        s: n_t * (k_c + PSEUDO_UNITS * pooled) / (n_c + PSEUDO_UNITS)
+        for s, (n_t, _, n_c, k_c) in counts.items()
+    }
 
 
 def _is_clean(bad: float, expected: float) -> bool:

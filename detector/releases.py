@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
+from detector.describing import describe, note_step
 from detector.events import Deploy
 
 RELEASES_MAX = 64
@@ -30,9 +31,6 @@ OTHER_RELEASE = "other"
 INFER_MIN_UNITS = 100.0
 INFER_MIN_SHARE = 0.01
 INFER_MIN_BASELINE_MS = 600_000
-STEPS_MAX = 128
-"""Steps of a ramp, and parts of a fleet, that are remembered of a release."""
-
 APART = "#"
 """Sets a component's name apart in the name of a release; no record can hold it."""
 
@@ -52,7 +50,8 @@ class Release(Struct, array_like=True):
     """What is known about one release of a scope.
 
     ``ramp`` holds its planned weights and ``flips`` the parts of the fleet it took
-    over, each with the time from which on it holds.
+    over, each with the time from which on it holds. ``withdrawn`` are components that
+    were taken out of it, and when, ``returned_ms`` is when it was last gone back to.
     """
 
     name: str
@@ -69,7 +68,7 @@ class Release(Struct, array_like=True):
     live_before: tuple[str, ...] = ()
     strategy: str | None = None
     weight: float | None = None
-    rollback: str = "manual"
+    rollback: str = "unsaid"
     criticality: str = "medium"
     owner: str | None = None
     component: str | None = None
@@ -79,6 +78,8 @@ class Release(Struct, array_like=True):
     flips: list[tuple[int, tuple[tuple[str, str], ...]]] = field(default_factory=list)
     fixes: tuple[str, ...] = ()
     version: str | None = None
+    withdrawn: dict[str, int] = field(default_factory=dict)
+    returned_ms: int = -1
 
     @property
     def shown(self) -> str:
@@ -126,20 +127,23 @@ class Registry(Struct, array_like=True):
 
     def on_deploy(self, event: Deploy) -> Release:
         """Apply one deploy event: start, ramp step, end, or the way back."""
+        if self._takes_out(event):
+            return self.releases[event.release]
         release = self._of_deploy(event)
         if release.shown != event.release:  # no room left: traffic, never judged
             return release
-        self._describe(release, event)
+        describe(release, event, fresh=release.stage is not Stage.CANDIDATE)
         if event.phase in ("aborted", "rolled_back", "withdrawn"):
             self.end(release, event.phase, event.ts)
-        elif self._returns(release, event):
+        elif self._returns(release, event) or self._goes_back(release, event):
             self._end_newer(release, event)
+            release.returned_ms = event.ts
         elif release.stage is Stage.CANDIDATE:
             release.inferred = False
         elif event.ts > release.ended_ms:  # else a late copy of its first start
             self._start(release, event)
         if release.stage is Stage.CANDIDATE:
-            _note_step(release, event)
+            note_step(release, event)
         return release
 
     def infer(self, release: Release, now_ms: int, total_units: float) -> bool:
@@ -209,6 +213,7 @@ class Registry(Struct, array_like=True):
         release.stage = Stage.CANDIDATE
         release.inferred = False
         release.ended_by = None
+        release.withdrawn, release.returned_ms = {}, -1
         release.started_ms = event.ts
         release.ramp, release.flips = [], []
         release.live_before = tuple(r.name for r in live)
@@ -216,23 +221,6 @@ class Registry(Struct, array_like=True):
             release.predecessor = release.predecessor or self._last_good(release)
         elif release.predecessor is None and live:
             release.predecessor = max(live, key=lambda r: (r.units, r.name)).name
-
-    def _describe(self, release: Release, event: Deploy) -> None:
-        if event.predecessor != release.shown:  # a redeploy; nobody is his own control
-            release.predecessor = event.predecessor or release.predecessor
-        release.strategy = event.strategy or release.strategy
-        release.weight = event.weight if event.weight is not None else release.weight
-        # A ramp step that leaves these out must not undo what the start said.
-        fresh = release.stage is not Stage.CANDIDATE
-        if fresh or event.rollback != "manual":
-            release.rollback = event.rollback
-        if fresh or event.criticality != "medium":
-            release.criticality = event.criticality
-        release.owner = event.owner or release.owner
-        release.component = event.component or release.component
-        release.change_url = event.change_url or release.change_url
-        release.changes = dict(event.components) or release.changes
-        release.fixes = tuple(event.fixes) or release.fixes
 
     def _returns(self, release: Release, event: Deploy) -> bool:
         """A deploy of an older live release over a newer one is a rollback.
@@ -249,10 +237,50 @@ class Registry(Struct, array_like=True):
             for r in self.releases.values()
         )
 
+    def _goes_back(self, release: Release, event: Deploy) -> bool:
+        """A deploy of what ran here before the present release did is a rollback.
+
+        Also where that one is no longer young, or its end was told apart: what is
+        known to be good is not judged as if it were new.
+        """
+        newest = self._newest(release)
+        return (
+            newest is not None
+            and event.phase == "started"
+            and release.stage is Stage.BASELINE
+            and release.component is None
+            and release.units >= PROVEN_MIN_UNITS
+            and max(release.first_ms, release.started_ms) < newest.started_ms
+            and newest.started_ms < event.ts
+        )
+
+    def _newest(self, release: Release) -> Release | None:
+        """What was deployed last beside a release, of the same thing."""
+        others = [
+            r
+            for r in self.releases.values()
+            if r is not release and r.component == release.component and r.has_deploy
+        ]
+        return max(others, key=lambda r: (r.started_ms, r.number), default=None)
+
+    def _takes_out(self, event: Deploy) -> bool:
+        """Note that a component was taken out of the release that brought it."""
+        held = self.releases.get(event.release)
+        if event.phase != "withdrawn" or event.component is None or held is None:
+            return False
+        if held.component is not None or event.component not in held.changes:
+            return False
+        held.withdrawn[event.component] = event.ts
+        return True
+
     def _end_newer(self, release: Release, event: Deploy) -> None:
         for other in self.candidates():
             if _is_before(release, other):
                 self.end(other, "rolled_back", event.ts)
+        newest = self._newest(release)
+        left = newest is not None and newest.started_ms > release.started_ms
+        if newest is not None and left and newest.stage is Stage.BASELINE:
+            self.end(newest, "rolled_back", event.ts)
 
     def _of_deploy(self, event: Deploy) -> Release:
         """The release that a deploy event is about.
@@ -327,16 +355,6 @@ def _is_before(older: Release, release: Release) -> bool:
     if older.component != release.component:
         return False
     return older.shown in (release.predecessor, *release.live_before)
-
-
-def _note_step(release: Release, event: Deploy) -> None:
-    """Remember a step of the ramp, or the part of the fleet that was taken over."""
-    scope = tuple(sorted(event.scope.items()))
-    if scope:
-        if scope not in [known for _, known in release.flips]:
-            release.flips = sorted([*release.flips, (event.ts, scope)])[:STEPS_MAX]
-    elif event.weight is not None:
-        release.ramp = sorted({*release.ramp, (event.ts, event.weight)})[-STEPS_MAX:]
 
 
 def _dispensable(release: Release) -> tuple[bool, float, int, int]:

@@ -8,6 +8,7 @@ from math import inf, isinf, isnan
 from detector.ambient import ambient_ratio
 from detector.blame import title
 from detector.combine import flagged
+from detector.effects import effect_text, effects_of
 from detector.evidence.rows import RateRatioRows
 from detector.facts import Episode, Facts, Judgement
 from detector.findings import Finding
@@ -19,6 +20,7 @@ from detector.releases import Release
 from detector.rulebook import InForce
 from detector.scope import Scope, Track, Watch
 from detector.signals import errors
+from detector.target import Way, mode_of
 from detector.verdicts import (
     Arm,
     ReasonCode,
@@ -44,7 +46,11 @@ CONTROL_WORDS = {
     "plan": ("the plan of the rollout",),
     "cohort": ("sessions of the same age on the other releases",),
 }
-LIVE_STATES = (RecommendationState.OPEN, RecommendationState.ACKNOWLEDGED)
+LIVE_STATES = (
+    RecommendationState.OPEN,
+    RecommendationState.ACKNOWLEDGED,
+    RecommendationState.BLOCKED,
+)
 EVIDENCE_MOST = 5
 TOP_SIGNATURES = 3
 EXPIRES_AFTER_MS = 600_000
@@ -136,6 +142,8 @@ def recommendation_record(
     """One revision of the episode's recommendation."""
     harm = harm_of(scope, watch, episode.onset_ms, episode.segment, episode.signal)
     shown = Judgement(judgement.verdict, judgement.reasons, episode.action)
+    way = Way(episode.action, episode.target, episode.component)
+    effects = effects_of(scope, watch, release, way, harm, facts.now_ms)
     return RecommendationRecord(
         id=episode.id,
         revision=episode.revision,
@@ -144,9 +152,9 @@ def recommendation_record(
         service=scope.service,
         environment=scope.environment,
         release=release.shown,
-        component=release.component,
-        target=target_of(scope, release),
-        mode=inforce.rule.mode,
+        component=episode.component or release.component,
+        target=episode.target,
+        mode=mode_of(inforce.rule, release, episode.action),
         decided_at=decided_at,
         issued_at=decided_at,
         expires_at=decided_at + EXPIRES_AFTER_MS,
@@ -154,29 +162,29 @@ def recommendation_record(
         segment=dict(episode.segment) or None,
         log_e=_short(facts.log_e),
         rate_ratio=_finite(harm.ratio),
-        expected_effect=_expected_effect(harm),
+        expected_effect=effect_text(harm, effects[0]),
         sentence=(
             _sentence_of_harm(scope, watch, release, harm, shown)
             if episode.state in LIVE_STATES
             else closing_sentence(
-                scope.service, title(release), episode.state, judgement.reasons
+                scope.service,
+                part_title(release, episode),
+                episode.state,
+                judgement.reasons,
             )
         ),
         reasons=judgement.reasons,
         evidence_offset=offset,
         rule=inforce.rule.name,
         rules_hash=inforce.rules_hash,
+        effects=effects,
     )
 
 
-def target_of(scope: Scope, release: Release) -> str | None:
-    """The release to go back to: the predecessor unless it is blamed itself."""
-    name = release.predecessor
-    for known in scope.registry.releases.values():
-        if (known.shown, known.component) == (name, release.component):
-            watch = scope.watches.get(known.name)
-            return None if watch is not None and watch.episode is not None else name
-    return name
+def part_title(release: Release, episode: Episode | None) -> str:
+    """A release, with the component of it that a recommendation is about."""
+    part = episode.component if episode is not None else None
+    return title(release) if part is None else f"{title(release)}, component {part}"
 
 
 def control_names(scope: Scope, track: Track) -> tuple[str, ...]:
@@ -192,7 +200,7 @@ def _sentence_of_harm(
     track = watch.tracks.get(harm.signal, watch.errors)
     return harm_sentence(
         service=scope.service,
-        release=title(release),
+        release=part_title(release, watch.episode),
         signal=harm.signal,
         controls=CONTROL_WORDS.get(harm.control)
         or control_names(scope, track)
@@ -205,7 +213,7 @@ def _sentence_of_harm(
         units=units,
         excess=max(0.0, harm.excess),
         action=judgement.action,
-        target=target_of(scope, release),
+        target=watch.episode.target if watch.episode else None,
     )
 
 
@@ -316,13 +324,6 @@ def _units_before(watch: Watch) -> dict[tuple[int, int], float]:
     for (number, release, _), units in watch.novelty.units.items():
         total[number, release] = total.get((number, release), 0.0) + units
     return total
-
-
-def _expected_effect(harm: Harm) -> str:
-    if harm.counts[1] <= 0:
-        return "none known"
-    share = max(0.0, harm.excess) / harm.counts[1]
-    return f"about {share:.0%} of its failed {harm.unit}s would not have failed"
 
 
 def _finite(ratio: Sequence[float]) -> tuple[float, float, float]:

@@ -22,6 +22,7 @@ from detector.latencystate import LatencyState
 from detector.ledger import Ledger
 from detector.maturity import Maturity
 from detector.mix import Mix
+from detector.parts import Parts
 from detector.releases import Registry
 from detector.series import SeriesSet, Strata
 from detector.signals.errors import Hits
@@ -108,6 +109,7 @@ class Watch(Struct, array_like=True):
     mix: Mix = field(default_factory=Mix)
     episode: Episode | None = None
     published: Published | None = None
+    parts: Parts = field(default_factory=Parts)
 
     @property
     def errors(self) -> Track:

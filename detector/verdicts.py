@@ -89,6 +89,9 @@ class ReasonCode(StrEnum):
     EXONERATED = "exonerated"
     FIX_INCOMPLETE = "fix_incomplete"
     WITHDRAWN_BY_COMMAND = "withdrawn_by_command"
+    NO_SAFE_TARGET = "no_safe_target"
+    COMPONENT_OFF = "component_off"
+    HARM_SPREAD = "harm_spread"
 
 
 class Arm(Struct, frozen=True):
@@ -144,6 +147,15 @@ class FixedSignature(Struct, frozen=True):
     after: float
     ratio: tuple[float, float, float]
     units_needed: float
+
+
+class Effect(Struct, frozen=True):
+    """What an action would spare: failing units a minute, once it is carried out."""
+
+    action: Action
+    target: str | None
+    spared_per_min: float
+    unit: str
 
 
 class VerdictRecord(Struct, frozen=True):
@@ -207,6 +219,7 @@ class RecommendationRecord(Struct, frozen=True):
     evidence_offset: int
     rule: str
     rules_hash: str
+    effects: tuple[Effect, ...] = ()
 
 
 def recommendation_id(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from detector.aftermath import AFTERMATHS_MAX, Aftermath, edge_of, follow
-from detector.harm import harm_of
+from detector.harm import release_harm_of
 from detector.records import Outputs
 from detector.releases import Release, Stage
 from detector.rulebook import InForce
@@ -46,7 +46,9 @@ def begin(scope: Scope, watch: Watch, release: Release) -> None:
     episode = watch.episode
     if episode is None:
         return
-    harm = harm_of(scope, watch, episode.onset_ms, episode.segment, episode.signal)
+    harm = release_harm_of(
+        scope, watch, episode.onset_ms, episode.segment, episode.signal
+    )
     kind = harm.signal.partition(":")[0]
     if kind not in JUDGED or (kind == "usage" and harm.control != "history"):
         return

@@ -16,7 +16,6 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from detector.combine import Floats
-from detector.decide import action_against
 from detector.engine import Partition
 from detector.evidence.rows import RateRatioRows
 from detector.harmview import HarmView, harm_view
@@ -24,16 +23,21 @@ from detector.needs import Rates
 from detector.needs import eta_s as eta_of
 from detector.reading import CONFIDENCE_ALPHA, PLAIN_RATIO, unit_word
 from detector.releases import Release, Stage
-from detector.report import control_names, target_of
+from detector.report import control_names
 from detector.rollbackview import RollbackView, rollback_views
 from detector.rulefile import Rule
 from detector.scope import Scope, Track, Watch
+from detector.target import mode_of, way_out
 from detector.verdicts import Action, ReasonCode, RecommendationState, Verdict
 
 PAGING = ("critical", "high")
 """Criticalities whose recommendations wake somebody."""
 
-STANDING = (RecommendationState.OPEN, RecommendationState.ACKNOWLEDGED)
+STANDING = (
+    RecommendationState.OPEN,
+    RecommendationState.ACKNOWLEDGED,
+    RecommendationState.BLOCKED,
+)
 """Nobody has acted yet: an acknowledgement alone must not look like a recovery."""
 
 
@@ -54,6 +58,7 @@ class RecommendationView(Struct, frozen=True):
     segment: dict[str, str] | None = None
     start_ms: int | None = None
     onset_ms: int | None = None
+    component: str | None = None
 
 
 class SignalView(Struct, frozen=True):
@@ -317,13 +322,14 @@ def _recommendation(
 ) -> RecommendationView:
     episode = watch.episode
     if episode is None:
-        action = action_against(release, target_of(scope, release))
+        action = way_out(scope, release, rule).action
         severity = severity_of(release.criticality, action)
-        return RecommendationView(False, action, rule.mode, severity)
+        mode = mode_of(rule, release, action)
+        return RecommendationView(False, action, mode, severity)
     return RecommendationView(
         is_open=episode.state in STANDING,
         action=episode.action,
-        mode=rule.mode,
+        mode=mode_of(rule, release, episode.action),
         severity=severity_of(release.criticality, episode.action),
         id=episode.id,
         state=episode.state,
@@ -331,6 +337,7 @@ def _recommendation(
         segment=dict(episode.segment) or None,
         start_ms=episode.start_ms,
         onset_ms=episode.onset_ms,
+        component=episode.component,
     )
 
 

@@ -23,6 +23,11 @@ ACTION_WORDS = {
     Action.INVESTIGATE: "Have a look.",
 }
 
+NOWHERE_WORDS = (
+    "Going back would help, but no earlier release is known to be safe: a person has "
+    "to choose one."
+)
+
 REASON_WORDS = {
     ReasonCode.ERROR_RATE_UP: "more units fail than under the control",
     ReasonCode.LATENCY_UP: "more requests are slow than under the control",
@@ -60,6 +65,9 @@ REASON_WORDS = {
     ReasonCode.EXONERATED: "the harm was there while it was taken back, too",
     ReasonCode.FIX_INCOMPLETE: "a failure it was to fix is still there",
     ReasonCode.WITHDRAWN_BY_COMMAND: "a person withdrew the recommendation",
+    ReasonCode.NO_SAFE_TARGET: "no earlier release is known to be safe to go back to",
+    ReasonCode.COMPONENT_OFF: "the component that did harm was taken out",
+    ReasonCode.HARM_SPREAD: "not one component alone does harm",
 }
 
 
@@ -141,8 +149,8 @@ def harm_sentence(
     """
     where = f" where {segment_text(segment)}," if segment else ","
     words = ACTION_WORDS[action]
-    if action is Action.ROLLBACK and target is not None:
-        words = f"Roll back to {target}."
+    if action is Action.ROLLBACK:
+        words = f"Roll back to {target}." if target is not None else NOWHERE_WORDS
     if action is Action.REPLACE and target is not None:
         words = f"Put version {target} of the component back."
     kind = signal.partition(":")[0]

@@ -200,7 +200,8 @@ def _put_release(made: Families, view: ReleaseView) -> None:
         for verdict in Verdict:
             put("release_verdict", (*one, verdict.value), verdict is view.verdict)
         said = view.recommendation
-        what = (view.component or "", said.action.value, said.mode, said.severity)
+        part = said.component or view.component or ""
+        what = (part, said.action.value, said.mode, said.severity)
         put("recommendation_open", (*one, *what), said.is_open)
     for signal in view.signals:
         low, best, high = signal.rate_ratio

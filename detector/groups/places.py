@@ -91,7 +91,7 @@ class Finder:
         self._strata = _copy(scope.strata)
         self._found: dict[int, Place] = {}
         self.sums_alone = scope.first_ms >= 0 and not (
-            scope.changes.watched or "" in scope.combined or _has_estimates(scope)
+            scope.changes.counts_apart or "" in scope.combined or _has_estimates(scope)
         )
         self._is_whole: bool | None = None
 

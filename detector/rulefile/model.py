@@ -181,6 +181,15 @@ class Rule:
         "Evidence at which the smaller steps are taken.",
         default=Ladder(),
     )
+    rollback_window: int = key(
+        Integer(1, 20),
+        "How many revisions back a rollback may lead. Further back there is no target: "
+        "a person is asked.",
+        default=3,
+        unit="revisions",
+        tune="Larger: a target is found more often, but it may not fit what changed "
+        "since, such as a database schema.",
+    )
 
     def __post_init__(self) -> None:
         """Settle the default that depends on another key."""

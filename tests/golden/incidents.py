@@ -308,6 +308,59 @@ def blip() -> Story:
     return story
 
 
+def _with_components(before: str | None) -> Story:
+    """A release brings a cart and a search; only its cart does harm.
+
+    ``before`` is the version of the cart that ran before it, if there was one.
+    """
+    story = Story(sessions=600.0)
+    names = ("cart", "search")
+    old = {"cart": before, "search": "2"} if before else {}
+    new = {"cart": "7", "search": "3"}
+
+    def draw(
+        release: str, versions: dict[str, str | None], share: float, bad: float = 1.0
+    ) -> list[Event]:
+        found = story.draw(release, 0.6 * share)
+        for name in names:
+            if version := versions.get(name):
+                about = {"component": name, "component_version": version}
+                factor = bad if name == "cart" else 1.0
+                found += story.draw(release, 0.4 * share, factor, **about)
+        return found
+
+    story.deploy("2.3.1", **({"components": old} if old else {}))
+    story.run(6, lambda: draw("2.3.1", old, 1.0))
+    story.deploy(predecessor="2.3.1", strategy="canary", weight=0.3, components=new)
+    story.run(35, lambda: [*draw("2.3.1", old, 0.7), *draw("2.4.0", {**new}, 0.3, 8.0)])
+    story.deploy(phase="withdrawn", component="cart")
+    rest: dict[str, str | None] = {"search": "3"}
+    story.run(24, lambda: [*draw("2.3.1", old, 0.7), *draw("2.4.0", rest, 0.3)])
+    return story
+
+
+def component_withdrawn() -> Story:
+    """A release brings a new component that does harm: it is taken out, no more."""
+    return _with_components(None)
+
+
+def component_replaced() -> Story:
+    """A release brings a worse version of a component: the old one is put back."""
+    return _with_components("6")
+
+
+def stacked() -> Story:
+    """A fix of a bad release is as bad: the way back leads to what was before both."""
+    story = harm(Story(sessions=1200.0), 35)
+    story.deploy("2.4.1", predecessor="2.4.0", strategy="canary", weight=0.3)
+
+    def three() -> list[Event]:
+        return [*story.split(0.3, 6.0), *story.draw("2.4.1", 0.3, 6.0)]
+
+    story.run(35, three)
+    return story
+
+
 def healthy() -> Story:
     """An hour of good service with enough traffic earns the word."""
     return harm(Story(window_s=60, sessions=12_000.0, rate=0.02), 75, 0.9)
@@ -331,6 +384,9 @@ INCIDENTS: dict[str, Callable[[], Story]] = {
         forbidden,
         odd_clocks,
         blip,
+        component_withdrawn,
+        component_replaced,
+        stacked,
         healthy,
     )
 }

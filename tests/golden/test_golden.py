@@ -10,10 +10,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from detector.records import Output
 from detector.replay import Replay
 from detector.rulefile import RuleSet, load_rules
+from detector.verdicts import RecommendationRecord
+from detector.wire import RECOMMENDATIONS
 from tests.golden.incidents import INCIDENTS
 
 HERE = Path(__file__).parent
@@ -27,6 +31,9 @@ HARMFUL = {
     "inferred": ["watch"],
     "mobile": ["halt", "hotfix"],
     "forbidden": ["hotfix"],
+    "component_withdrawn": ["withdraw"],
+    "component_replaced": ["replace"],
+    "stacked": ["rollback"],
 }
 """Actions recommended, in order. No other incident recommends anything."""
 
@@ -59,6 +66,28 @@ def lines_of(name: str) -> list[bytes]:
 def answers(name: str, book: RuleSet, batch: int = 7) -> list[bytes]:
     """What replay says about a recording."""
     return list(Replay(book).feed(lines_of(name), batch))
+
+
+class Whole(Replay):
+    """Keeps every recommendation as it is published."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        super().__init__(rules)
+        self.recommendations: list[RecommendationRecord] = []
+
+    def show(self, output: Output) -> bytes | None:
+        """As ever, and keep it."""
+        if output.topic == RECOMMENDATIONS:
+            found = msgspec.json.decode(output.value, type=RecommendationRecord)
+            self.recommendations.append(found)
+        return super().show(output)
+
+
+def full(name: str, book: RuleSet) -> list[RecommendationRecord]:
+    """Every recommendation of a recording, with all that replay leaves out."""
+    replay = Whole(book)
+    list(replay.feed(lines_of(name), 7))
+    return replay.recommendations
 
 
 def decoded(name: str, book: RuleSet, kind: str) -> list[dict[str, Any]]:
@@ -111,6 +140,38 @@ def test_recovery_withdraws(book: RuleSet) -> None:
     """One recommendation: opened, then withdrawn."""
     found = decoded("recovery", book, "recommendation")
     assert [r["state"] for r in found] == ["open", "withdrawn"]
+
+
+@pytest.mark.parametrize(
+    ("name", "target"), [("component_withdrawn", None), ("component_replaced", "6")]
+)
+def test_bad_component_is_taken_out(
+    name: str, target: str | None, book: RuleSet
+) -> None:
+    """One recommendation, in the window of the verdict, about the component alone; it
+    is done once a deploy event says so."""
+    records = [json.loads(line) for line in answers(name, book)]
+    places = [i for i, r in enumerate(records) if r["type"] == "recommendation"]
+    first, *_, last = (records[i] for i in places)
+    beside = [r for r in records if r["decided_at"] == first["decided_at"]]
+    assert any(r.get("verdict") == "regressed" for r in beside)
+    assert {(r["release"], r["component"]) for r in (first, last)} == {
+        ("2.4.0", "cart")
+    }
+    assert (first["state"], last["state"]) == ("open", "executed")
+    assert {records[i]["id"] for i in places} == {first["id"]}
+    (found,) = {record.target for record in full(name, book) if record.state == "open"}
+    assert found == target
+    assert (records[-1]["verdict"], records[-1]["id"]) == ("inconclusive", None)
+
+
+def test_way_back_skips_bad_releases(book: RuleSet) -> None:
+    """Of two bad releases on top of each other neither is the other's way back."""
+    found = [r for r in full("stacked", book) if r.state == "open"]
+    assert {(r.release, r.target) for r in found} == {
+        ("2.4.0", "2.3.1"),
+        ("2.4.1", "2.3.1"),
+    }
 
 
 def test_lost_usage_is_unreliable(book: RuleSet) -> None:

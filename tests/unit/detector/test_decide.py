@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from detector.decide import CALM_MS, SILENT_MS, action_against, judge, strongest
+from detector.decide import CALM_MS, SILENT_MS, judge, strongest
 from detector.facts import Episode
 from detector.findings import Finding
 from detector.releases import Release
+from detector.target import action_against
 from detector.verdicts import Action, ReasonCode, RecommendationState
 from tests.unit.detector.calm import CALM, HOUR_MS, finding
 from tests.unit.detector.traffic import rules
@@ -132,13 +133,14 @@ def test_inferred_release_is_only_watched() -> None:
     ("fields", "target", "action"),
     [
         ({}, "1", Action.ROLLBACK),
-        ({}, None, Action.HOLD),
+        ({}, None, Action.ROLLBACK),
         ({"rollback": "forbidden"}, "1", Action.HOTFIX),
         ({"strategy": "mobile", "weight": 0.1}, "1", Action.HALT),
         ({"strategy": "mobile", "weight": 1.0}, "1", Action.HOTFIX),
         ({"strategy": "mobile"}, "1", Action.HOTFIX),
         ({"strategy": "flag"}, "1", Action.WITHDRAW),
-        ({"component": "cart"}, "1", Action.WITHDRAW),
+        ({"component": "cart"}, None, Action.WITHDRAW),
+        ({"component": "cart"}, "1", Action.REPLACE),
     ],
 )
 def test_smallest_action_that_stops(

@@ -42,7 +42,8 @@ def test_open_interval_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "ending"), [("1", "Roll back to 1."), (None, "Roll back.")]
+    ("target", "ending"),
+    [("1", "Roll back to 1."), (None, "a person has to choose one.")],
 )
 def test_harm_names_the_way_back(target: str | None, ending: str) -> None:
     """The last words of a harm are what to do, with the release to go back to."""
