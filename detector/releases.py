@@ -30,8 +30,8 @@ OTHER_RELEASE = "other"
 INFER_MIN_UNITS = 100.0
 INFER_MIN_SHARE = 0.01
 INFER_MIN_BASELINE_MS = 600_000
-STEPS_MAX = 128
-"""Steps of a ramp, and parts of a fleet, that are remembered of a release."""
+STEPS_MAX, ACTORS_MAX = 128, 8
+"""Steps of a ramp, parts of a fleet, and deployers that are remembered of a release."""
 
 APART = "#"
 """Sets a component's name apart in the name of a release; no record can hold it."""
@@ -52,7 +52,7 @@ class Release(Struct, array_like=True):
     """What is known about one release of a scope.
 
     ``ramp`` holds its planned weights and ``flips`` the parts of the fleet it took
-    over, each with the time from which on it holds.
+    over, each with the time from which on it holds; ``actors`` deployed it.
     """
 
     name: str
@@ -79,6 +79,7 @@ class Release(Struct, array_like=True):
     flips: list[tuple[int, tuple[tuple[str, str], ...]]] = field(default_factory=list)
     fixes: tuple[str, ...] = ()
     version: str | None = None
+    actors: tuple[str, ...] = ()
 
     @property
     def shown(self) -> str:
@@ -229,6 +230,9 @@ class Registry(Struct, array_like=True):
         if fresh or event.criticality != "medium":
             release.criticality = event.criticality
         release.owner = event.owner or release.owner
+        if event.actor and (fresh or event.actor not in release.actors):
+            before = () if fresh else release.actors
+            release.actors = (*before, event.actor)[-ACTORS_MAX:]
         release.component = event.component or release.component
         release.change_url = event.change_url or release.change_url
         release.changes = dict(event.components) or release.changes

@@ -166,6 +166,8 @@ def recommendation_record(
         evidence_offset=offset,
         rule=inforce.rule.name,
         rules_hash=inforce.rules_hash,
+        approvals=inforce.rule.approvals,
+        deployed_by=release.actors,
     )
 
 

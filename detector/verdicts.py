@@ -207,6 +207,9 @@ class RecommendationRecord(Struct, frozen=True):
     evidence_offset: int
     rule: str
     rules_hash: str
+    approvals: int = 1
+    deployed_by: tuple[str, ...] = ()
+    test: bool = False
 
 
 def recommendation_id(
