@@ -11,13 +11,12 @@ from math import log
 
 from detector.blame import with_rivals
 from detector.decide import action_against, judge, leads_by_proof, strongest
-from detector.events import Command
 from detector.evidence.rows import RateRatioRows
 from detector.facts import Episode, Facts, Judgement, reason_of
 from detector.findings import Finding
 from detector.harm import harm_of, onset_of
 from detector.history import History
-from detector.reading import behind_second_lock, facts_of, facts_of_all, release_rows
+from detector.reading import behind_second_lock, facts_of_all, release_rows
 from detector.records import Outputs
 from detector.releases import Release, Stage
 from detector.report import recommendation_record, target_of, verdict_record
@@ -63,7 +62,7 @@ def conclude(
         facts = with_rivals(
             scope, watch, facts, lambda w: facts_of_all(w, [now_ms] * len(w), rows)
         )
-    say = _Voice(scope, watch, release, inforce, rows, facts, decided_at, offset)
+    say = Voice(scope, watch, release, inforce, rows, facts, decided_at, offset)
     if release.stage is Stage.ENDED:
         _end(say, outputs)
         retire(scope, watch.release, rows)
@@ -88,54 +87,13 @@ def conclude(
     say.verdict_if_changed(judgement, outputs)
 
 
-def obey(
-    scope: Scope,
-    command: Command,
-    inforce: InForce,
-    rows: RateRatioRows,
-    decided_at: int,
-    offset: int,
-    outputs: Outputs,
-) -> None:
-    """Do what a person said about the scope or one of its recommendations."""
-    if command.name == "freeze":
-        scope.frozen = command.value != "off"
-        return
-    states = {
-        "acknowledge": RecommendationState.ACKNOWLEDGED,
-        "withdraw": RecommendationState.WITHDRAWN,
-    }
-    state = states.get(command.name)
-    if state is None:
-        return
-    for watch in scope.watches.values():
-        episode = watch.episode
-        if episode is None or episode.id != command.recommendation_id:
-            continue
-        if episode.state in FINAL_STATES or episode.state is state:
-            continue
-        episode.state = state
-        episode.revision += 1
-        release = scope.registry.releases[watch.release]
-        facts = facts_of(watch, rows, scope.closed_until_ms)
-        say = _Voice(scope, watch, release, inforce, rows, facts, decided_at, offset)
-        reason = (
-            ReasonCode.WITHDRAWN_BY_COMMAND
-            if state is RecommendationState.WITHDRAWN
-            else episode.reason
-        )
-        say.recommendation(
-            Judgement(Verdict.REGRESSED, (reason,), episode.action), outputs
-        )
-
-
 def retire(scope: Scope, name: str, rows: RateRatioRows) -> None:
     """Stop watching a release and give its rows back."""
     watch = scope.watches.pop(name)
     release_rows(watch, rows)
 
 
-def _in_episode(say: _Voice, judgement: Judgement, outputs: Outputs) -> Judgement:
+def _in_episode(say: Voice, judgement: Judgement, outputs: Outputs) -> Judgement:
     watch, facts = say.watch, say.facts
     action = action_against(say.release, target_of(say.scope, say.release))
     episode = watch.episode
@@ -160,7 +118,7 @@ def _in_episode(say: _Voice, judgement: Judgement, outputs: Outputs) -> Judgemen
     return judgement
 
 
-def _leading_finding(say: _Voice) -> Finding | None:
+def _leading_finding(say: Voice) -> Finding | None:
     """The finding that calls for action; None where the proven evidence does."""
     facts = say.facts
     if facts.persistent and facts.log_e >= log(1.0 / say.inforce.rule.alpha):
@@ -190,7 +148,7 @@ def _follow(episode: Episode | None, facts: Facts) -> None:
             episode.finding = finding
 
 
-def _open_episode(say: _Voice, action: Action, finding: Finding | None) -> Episode:
+def _open_episode(say: Voice, action: Action, finding: Finding | None) -> Episode:
     scope, watch, release = say.scope, say.watch, say.release
     start_ms = say.facts.now_ms
     signal, onset_ms = onset_of(watch, say.rows, release)
@@ -221,7 +179,7 @@ def _open_episode(say: _Voice, action: Action, finding: Finding | None) -> Episo
     )
 
 
-def _end(say: _Voice, outputs: Outputs) -> None:
+def _end(say: Voice, outputs: Outputs) -> None:
     """The release was taken back, withdrawn, or is no longer young."""
     taken_back = say.release.ended_by != "hypercare_over"
     previous = say.watch.published
@@ -241,7 +199,7 @@ def _end(say: _Voice, outputs: Outputs) -> None:
 
 
 def _close_episode(
-    say: _Voice, judgement: Judgement, state: RecommendationState, outputs: Outputs
+    say: Voice, judgement: Judgement, state: RecommendationState, outputs: Outputs
 ) -> None:
     episode = say.watch.episode
     assert episode is not None
@@ -259,7 +217,7 @@ def _forget_evidence(watch: Watch, rows: RateRatioRows) -> None:
         track.history = History()
 
 
-class _Voice:
+class Voice:
     """Publishes records about one watch at one moment."""
 
     def __init__(

@@ -13,6 +13,7 @@ from detector.facts import Episode, Facts, Judgement
 from detector.findings import Finding
 from detector.harm import Harm, harm_of, onset_of
 from detector.hotfix import fixed_of, shown
+from detector.modes import least_mode
 from detector.needs import change_needs, watch_eta_s
 from detector.reading import CONFIDENCE_ALPHA, series_log_e, unit_word
 from detector.releases import Release
@@ -146,7 +147,7 @@ def recommendation_record(
         release=release.shown,
         component=release.component,
         target=target_of(scope, release),
-        mode=inforce.rule.mode,
+        mode=least_mode(scope.mode, inforce.rule.mode),
         decided_at=decided_at,
         issued_at=decided_at,
         expires_at=decided_at + EXPIRES_AFTER_MS,

@@ -20,6 +20,7 @@ from detector.decide import action_against
 from detector.engine import Partition
 from detector.evidence.rows import RateRatioRows
 from detector.harmview import HarmView, harm_view
+from detector.modes import least_mode
 from detector.needs import Rates
 from detector.needs import eta_s as eta_of
 from detector.reading import CONFIDENCE_ALPHA, PLAIN_RATIO, unit_word
@@ -315,15 +316,15 @@ def _signal(track: Track, reading: Reading) -> SignalView:
 def _recommendation(
     scope: Scope, watch: Watch, release: Release, rule: Rule
 ) -> RecommendationView:
-    episode = watch.episode
+    episode, mode = watch.episode, least_mode(scope.mode, rule.mode)
     if episode is None:
         action = action_against(release, target_of(scope, release))
         severity = severity_of(release.criticality, action)
-        return RecommendationView(False, action, rule.mode, severity)
+        return RecommendationView(False, action, mode, severity)
     return RecommendationView(
         is_open=episode.state in STANDING,
         action=episode.action,
-        mode=rule.mode,
+        mode=mode,
         severity=severity_of(release.criticality, episode.action),
         id=episode.id,
         state=episode.state,
