@@ -11,6 +11,12 @@ import math
 from collections.abc import Callable, Iterator
 
 from acting.answers import Answer, Ruling, Why
+from acting.approving import (
+    TWO_PERSON,
+    approvals_needed,
+    approvers,
+    is_approved,
+)
 from acting.known import DAY_MS, HOUR_MS, Done, Known, LeaseState, Request
 from acting.records import EVERY, Mode, Order
 from detector.verdicts import Action, RecommendationState
@@ -35,7 +41,6 @@ COOLDOWN_MS = HOUR_MS // 2
 HOURLY_MAX, DAILY_MAX = 1, 3
 STORM_MS = 15 * 60_000
 STORM_SHARE, STORM_MIN = 0.05, 2
-APPROVALS = 1
 
 
 def executable(_: Known, request: Request) -> Ruling | None:
@@ -62,7 +67,7 @@ def handled(known: Known, request: Request) -> Ruling | None:
     if lease.state is LeaseState.RELEASED:
         return None
     # Begun and not known to have ended well: doing it again may do harm.
-    if _approvals_since(known, request, lease.granted_ms) >= APPROVALS:
+    if is_approved(known, request, lease.granted_ms):
         return None
     how = "failed" if lease.state is LeaseState.FAILED else "never told its end"
     detail = lease.detail or "no detail"
@@ -203,9 +208,16 @@ def storm(known: Known, request: Request) -> Ruling | None:
 def approval(known: Known, request: Request) -> Ruling | None:
     """In mode approve a person has to agree."""
     asks = effective_mode(known, request) is Mode.APPROVE
-    if not asks or _is_approved(known, request):
+    if not asks or is_approved(known, request):
         return None
-    text = f"{APPROVALS} approval is needed: `hypercare order approve`"
+    most = approvals_needed(known, request)
+    text = f"{most} approval is needed: `hypercare order approve`"
+    if most >= TWO_PERSON:
+        count = len(approvers(known, request))
+        text = (
+            f"{count} of {most} approvals, each of somebody else and none of who "
+            "deployed it: `hypercare order approve`"
+        )
     return Ruling(Answer.NEEDS_APPROVAL, Why.APPROVAL, text)
 
 
@@ -247,16 +259,7 @@ def _of_service(orders: dict[str, Order], request: Request) -> Order | None:
 
 def _is_limited(known: Known, request: Request) -> bool:
     """Whether limits hold it: they count large actions that nobody approved."""
-    return request.wanted.action in LARGE and not _is_approved(known, request)
-
-
-def _is_approved(known: Known, request: Request) -> bool:
-    return _approvals_since(known, request, 0) >= APPROVALS
-
-
-def _approvals_since(known: Known, request: Request, since_ms: int) -> int:
-    given = known.approvals.get((request.wanted.id, request.wanted.action), {})
-    return sum(at_ms > since_ms for at_ms in given.values())
+    return request.wanted.action in LARGE and not is_approved(known, request)
 
 
 def _large(known: Known, request: Request, span_ms: int) -> Iterator[Done]:

@@ -75,6 +75,8 @@ class Known:
         The most that a service may do, whatever its rule says.
     approvals : dict
         By (recommendation id, action) and person: when.
+    asked : dict
+        How many people have to agree at least, by service.
     rejected : dict
         By recommendation id.
     calmed_ms : int
@@ -88,5 +90,6 @@ class Known:
     frozen: dict[str, Order] = field(default_factory=dict)
     modes: dict[str, Mode] = field(default_factory=dict)
     approvals: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+    asked: dict[str, int] = field(default_factory=dict)
     rejected: dict[str, Order] = field(default_factory=dict)
     calmed_ms: int = 0

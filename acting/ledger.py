@@ -14,13 +14,24 @@ from dataclasses import dataclass, field
 from acting.answers import Answer, Ruling, Why
 from acting.interlocks import LOCKS
 from acting.known import DAY_MS, Done, Known, Lease, LeaseState, Request
-from acting.records import Claim, End, Mode, Order, Outcome, Record, Word
+from acting.records import (
+    APPROVALS_MAX,
+    Claim,
+    End,
+    Mode,
+    Order,
+    Outcome,
+    Record,
+    Word,
+)
 from acting.trust import recommendation_in
 from detector.verdicts import RecommendationRecord
 
 RULINGS_KEPT = 10_000
 KEPT_MS = 2 * DAY_MS
 """Longer than the longest limit looks back."""
+
+NUMBERS = frozenset(map(str, range(1, APPROVALS_MAX + 1)))
 
 ENDS = {
     End.EXECUTED: LeaseState.EXECUTED,
@@ -118,6 +129,11 @@ class Ledger:
                 what = order.recommendation_id, order.value
                 given = known.approvals.setdefault(what, {})
                 given[order.actor] = at_ms
+            case Word.APPROVALS:
+                if order.value in NUMBERS:
+                    known.asked[order.service] = int(order.value)
+                else:
+                    known.asked.pop(order.service, None)
             case Word.REJECT:
                 known.rejected[order.recommendation_id] = order
             case Word.CALM:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 LEASE_MAX_S = 86_400
+APPROVALS_MAX = 5
 EVERY = "*"
 """In place of a service: all of them."""
 
@@ -38,7 +39,8 @@ class Word(StrEnum):
 
     stop, resume: the kill switch. freeze, thaw: a service, or all. approve, reject: a
     recommendation. mode: the most that a service may do by itself (any other value:
-    what its rule says). calm: a storm is over.
+    what its rule says). calm: a storm is over. approvals: how many people have to
+    agree (any other value: as many as the rule says).
     """
 
     STOP = "stop"
@@ -49,6 +51,7 @@ class Word(StrEnum):
     APPROVE = "approve"
     REJECT = "reject"
     CALM = "calm"
+    APPROVALS = "approvals"
 
 
 class Mode(StrEnum):
@@ -109,7 +112,7 @@ class Order(
 ):
     """What a person said, with who and why; `EVERY` stands for all services.
 
-    ``value`` is the mode, or the action that is approved.
+    ``value`` is the mode, the action that is approved, or the number of approvals.
     """
 
     word: Word

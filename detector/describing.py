@@ -9,8 +9,8 @@ from detector.events import Deploy
 if TYPE_CHECKING:
     from detector.releases import Release
 
-STEPS_MAX = 128
-"""Steps of a ramp, and parts of a fleet, that are remembered of a release."""
+STEPS_MAX, ACTORS_MAX = 128, 8
+"""Steps of a ramp, parts of a fleet, and deployers that are remembered of a release."""
 
 CAUTION = ("unsaid", "auto", "manual", "forbidden")
 """What a deploy may say of going back, least cautious first."""
@@ -31,6 +31,9 @@ def describe(release: Release, event: Deploy, *, fresh: bool) -> None:
     if fresh or event.criticality != "medium":
         release.criticality = event.criticality
     release.owner = event.owner or release.owner
+    if event.actor and (fresh or event.actor not in release.actors):
+        before = () if fresh else release.actors
+        release.actors = (*before, event.actor)[-ACTORS_MAX:]
     release.component = event.component or release.component
     release.change_url = event.change_url or release.change_url
     release.changes = dict(event.components) or release.changes

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from detector.closing import Due, close_due
 from detector.combined import advance_watermark, note_told
 from detector.decode import Result, decode
-from detector.episodes import conclude, obey, retire
+from detector.episodes import conclude, retire
 from detector.events import EVERY_SERVICE, Command, Deploy, Event, Telemetry, Tick
 from detector.evidence.rows import RateRatioRows
 from detector.groups.places import Finder
@@ -25,6 +25,7 @@ from detector.intake import (
     take_telemetry,
 )
 from detector.looking import Caches
+from detector.people import Told
 from detector.reading import facts_of_all
 from detector.records import LogRecord, Output, Outputs, Rejected
 from detector.releases import Stage
@@ -161,7 +162,7 @@ class Partition:
             self._tick(event, touched)
             return
         if isinstance(event, Command):
-            self._command(event, offset, touched, outputs)
+            self._command(Told(event, self.arrival_ms, offset), index, touched, outputs)
             return
         key = ScopeKey(event.service, event.environment)
         scope, inforce = self._scope(key)
@@ -215,37 +216,40 @@ class Partition:
 
     def _command(
         self,
-        event: Command,
-        offset: int,
+        told: Told,
+        index: int,
         touched: dict[ScopeKey, None],
         outputs: Outputs,
     ) -> None:
+        event = told.command
         self.counts[f"command.{event.name}"] += 1
         self.finders.clear()
+        keys: Iterable[ScopeKey] = self._addressed(event.service)
         if event.name == "ruleset":
-            self._put_rules(event, offset, outputs)
-            return
-        for key in self._addressed(event.service):
+            keys, told.changed = (), self._put_rules(event, told.offset, outputs)
+        for key in keys:
             if event.service != EVERY_SERVICE and key.environment != event.environment:
                 continue
-            scope = self.scopes[key]
             inforce = self.rulebook.find(*key)
-            obey(scope, event, inforce, self.rows, self.arrival_ms, offset, outputs)
+            told.obey(self.scopes[key], inforce, self.rows, self.counts, outputs)
             self.dirty.add(key)
             touched[key] = None
+        rules = self.rulebook.of_service.get(event.service, self.rulebook.default)
+        outputs.records.append(told.record(rules.hash, f"{self.number}.{index}"))
 
-    def _put_rules(self, event: Command, offset: int, outputs: Outputs) -> None:
-        """All or nothing: a set that does not load leaves the old one in force."""
+    def _put_rules(self, event: Command, offset: int, outputs: Outputs) -> bool:
+        """Put a set in force, or leave the old one where it does not load."""
         try:
             rules = RuleSet.from_canonical_json((event.rules_text or "").encode())
         except RuleFileError as error:
             item = Rejected("ruleset", "rules_text", str(error)[:500], "")
             self._return(item, offset, 0, outputs)
             self.counts["rejected.ruleset"] += 1
-            return
+            return False
         service = None if event.service == EVERY_SERVICE else event.service
         self.rulebook.put(rules, service)
         self.dirty.update(self._addressed(event.service))
+        return True
 
     def _addressed(self, service: str) -> Iterable[ScopeKey]:
         if service == EVERY_SERVICE:

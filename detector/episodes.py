@@ -20,13 +20,12 @@ from detector.course import (
     steer,
 )
 from detector.decide import judge, leads_by_proof, strongest
-from detector.events import Command
 from detector.evidence.rows import RateRatioRows
 from detector.facts import Episode, Facts, Judgement, reason_of
 from detector.findings import Finding
 from detector.harm import harm_of, onset_of
 from detector.history import History
-from detector.reading import behind_second_lock, facts_of, facts_of_all, release_rows
+from detector.reading import behind_second_lock, facts_of_all, release_rows
 from detector.records import Outputs
 from detector.releases import Release, Stage
 from detector.report import recommendation_record, verdict_record
@@ -75,7 +74,7 @@ def conclude(
         facts = with_rivals(
             scope, watch, facts, lambda w: facts_of_all(w, [now_ms] * len(w), rows)
         )
-    say = _Voice(scope, watch, release, inforce, rows, facts, decided_at, offset)
+    say = Voice(scope, watch, release, inforce, rows, facts, decided_at, offset)
     if release.stage is Stage.ENDED:
         _end(say, outputs)
         retire(scope, watch.release, rows)
@@ -102,54 +101,13 @@ def conclude(
     say.verdict_if_changed(judgement, outputs)
 
 
-def obey(
-    scope: Scope,
-    command: Command,
-    inforce: InForce,
-    rows: RateRatioRows,
-    decided_at: int,
-    offset: int,
-    outputs: Outputs,
-) -> None:
-    """Do what a person said about the scope or one of its recommendations."""
-    if command.name == "freeze":
-        scope.frozen = command.value != "off"
-        return
-    states = {
-        "acknowledge": RecommendationState.ACKNOWLEDGED,
-        "withdraw": RecommendationState.WITHDRAWN,
-    }
-    state = states.get(command.name)
-    if state is None:
-        return
-    for watch in scope.watches.values():
-        episode = watch.episode
-        if episode is None or episode.id != command.recommendation_id:
-            continue
-        if episode.state in FINAL_STATES or episode.state is state:
-            continue
-        episode.state = state
-        episode.revision += 1
-        release = scope.registry.releases[watch.release]
-        facts = facts_of(watch, rows, scope.closed_until_ms)
-        say = _Voice(scope, watch, release, inforce, rows, facts, decided_at, offset)
-        reason = (
-            ReasonCode.WITHDRAWN_BY_COMMAND
-            if state is RecommendationState.WITHDRAWN
-            else episode.reason
-        )
-        say.recommendation(
-            Judgement(Verdict.REGRESSED, (reason,), episode.action), outputs
-        )
-
-
 def retire(scope: Scope, name: str, rows: RateRatioRows) -> None:
     """Stop watching a release and give its rows back."""
     watch = scope.watches.pop(name)
     release_rows(watch, rows)
 
 
-def _in_episode(say: _Voice, judgement: Judgement, outputs: Outputs) -> Judgement:
+def _in_episode(say: Voice, judgement: Judgement, outputs: Outputs) -> Judgement:
     watch = say.watch
     if is_everywhere(watch):
         _supersede(say, judgement, outputs)
@@ -172,13 +130,13 @@ def _in_episode(say: _Voice, judgement: Judgement, outputs: Outputs) -> Judgemen
     return judgement
 
 
-def _supersede(say: _Voice, judgement: Judgement, outputs: Outputs) -> None:
+def _supersede(say: Voice, judgement: Judgement, outputs: Outputs) -> None:
     """One component is not all of it: this recommendation is over, another begins."""
     told = Judgement(judgement.verdict, (ReasonCode.HARM_SPREAD,), Action.HOLD)
     _close_episode(say, told, RecommendationState.SUPERSEDED, outputs)
 
 
-def _leading_finding(say: _Voice) -> Finding | None:
+def _leading_finding(say: Voice) -> Finding | None:
     """The finding that calls for action; None where the proven evidence does."""
     facts = say.facts
     if facts.persistent and facts.log_e >= log(1.0 / say.inforce.rule.alpha):
@@ -203,7 +161,7 @@ def _follow(episode: Episode | None, facts: Facts) -> None:
             episode.finding = finding
 
 
-def _open_episode(say: _Voice) -> tuple[Episode, Way]:
+def _open_episode(say: Voice) -> tuple[Episode, Way]:
     """A new episode, with nothing issued yet, and what is to be done about it."""
     scope, watch, release = say.scope, say.watch, say.release
     start_ms, finding = say.facts.now_ms, _leading_finding(say)
@@ -241,7 +199,7 @@ def _open_episode(say: _Voice) -> tuple[Episode, Way]:
     return episode, way
 
 
-def _end(say: _Voice, outputs: Outputs) -> None:
+def _end(say: Voice, outputs: Outputs) -> None:
     """The release was taken back, withdrawn, or is no longer young."""
     taken_back = say.release.ended_by != "hypercare_over"
     previous = say.watch.published
@@ -261,7 +219,7 @@ def _end(say: _Voice, outputs: Outputs) -> None:
 
 
 def _close_episode(
-    say: _Voice, judgement: Judgement, state: RecommendationState, outputs: Outputs
+    say: Voice, judgement: Judgement, state: RecommendationState, outputs: Outputs
 ) -> None:
     episode = say.watch.episode
     assert episode is not None
@@ -272,7 +230,7 @@ def _close_episode(
     say.watch.episode = None
 
 
-def _component_is_off(say: _Voice, outputs: Outputs) -> bool:
+def _component_is_off(say: Voice, outputs: Outputs) -> bool:
     """Whether the component that did harm is gone; then the rest is judged anew.
 
     What was told is done at once; what its last sessions do is waited for.
@@ -297,7 +255,7 @@ def _component_is_off(say: _Voice, outputs: Outputs) -> bool:
     return True
 
 
-def _forget_evidence(say: _Voice) -> None:
+def _forget_evidence(say: Voice) -> None:
     """After a recovery evidence starts anew: the old harm must not fire again."""
     watch = say.watch
     say.rows.reset(watch.rows())
@@ -307,7 +265,7 @@ def _forget_evidence(say: _Voice) -> None:
     watch.novelty = say.scope.catalogue.begin(say.release.number)
 
 
-class _Voice:
+class Voice:
     """Publishes records about one watch at one moment."""
 
     def __init__(

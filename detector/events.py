@@ -170,8 +170,13 @@ class Deploy(Envelope, kw_only=True, omit_defaults=True, tag="deploy"):
 class Command(Envelope, kw_only=True, omit_defaults=True, tag="command"):
     """What people and reloads do, in the log like everything else.
 
-    ``ruleset`` puts a rule set in force (``rules_hash``, ``rules_text``);
-    ``service`` is then the partition's broadcast name ``*`` spelt ``all``.
+    ``acknowledge`` and ``withdraw`` answer a recommendation, ``label`` says that it was
+    right, wrong or late (``value``); ``mode`` lets a service go no further than
+    ``value`` (``rule``: as far as its rule says), ``freeze`` marks what is said of it
+    (``value`` ``off``: no longer). All of them leave who, why and when in
+    ``hypercare.audit``. ``ruleset`` puts a rule set in force (``rules_hash``,
+    ``rules_text``); ``service`` is then the partition's broadcast name ``*`` spelt
+    ``all``.
     """
 
     name: CommandName

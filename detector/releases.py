@@ -51,7 +51,8 @@ class Release(Struct, array_like=True):
 
     ``ramp`` holds its planned weights and ``flips`` the parts of the fleet it took
     over, each with the time from which on it holds. ``withdrawn`` are components that
-    were taken out of it, and when, ``returned_ms`` is when it was last gone back to.
+    were taken out of it, and when, ``returned_ms`` is when it was last gone back to;
+    ``actors`` deployed it.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Release(Struct, array_like=True):
     version: str | None = None
     withdrawn: dict[str, int] = field(default_factory=dict)
     returned_ms: int = -1
+    actors: tuple[str, ...] = ()
 
     @property
     def shown(self) -> str:

@@ -154,7 +154,7 @@ def recommendation_record(
         release=release.shown,
         component=episode.component or release.component,
         target=episode.target,
-        mode=mode_of(inforce.rule, release, episode.action),
+        mode=mode_of(inforce.rule, release, episode.action, scope.mode),
         decided_at=decided_at,
         issued_at=decided_at,
         expires_at=decided_at + EXPIRES_AFTER_MS,
@@ -178,6 +178,8 @@ def recommendation_record(
         rule=inforce.rule.name,
         rules_hash=inforce.rules_hash,
         effects=effects,
+        approvals=inforce.rule.approvals,
+        deployed_by=release.actors,
     )
 
 

@@ -122,7 +122,10 @@ class Watch(Struct, array_like=True):
 
 
 class Scope(Struct, array_like=True):
-    """State of one service in one environment."""
+    """State of one service in one environment.
+
+    ``mode`` and ``labels`` (by recommendation) are what people told.
+    """
 
     service: str
     environment: str
@@ -158,6 +161,8 @@ class Scope(Struct, array_like=True):
     duplicates: int = 0
     future: int = 0
     frozen: bool = False
+    mode: str | None = None
+    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def key(self) -> ScopeKey:

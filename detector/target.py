@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from detector.modes import least_mode
 from detector.releases import PROVEN_MIN_UNITS, Release, Stage
 from detector.rulefile import Rule
 from detector.scope import Scope
@@ -95,8 +96,10 @@ def is_ramping(release: Release) -> bool:
     return release.weight is not None and release.weight < 1.0
 
 
-def mode_of(rule: Rule, release: Release, action: Action) -> str:
-    """How far machines may go: the rule's mode, lowered by what the deploy said.
+def mode_of(
+    rule: Rule, release: Release, action: Action, told: str | None = None
+) -> str:
+    """How far machines may go: the rule's mode, lowered by what deploy and people said.
 
     Examples
     --------
@@ -108,7 +111,8 @@ def mode_of(rule: Rule, release: Release, action: Action) -> str:
     ('approve', 'auto')
     """
     asks = release.rollback in ("manual", "forbidden") and action in LARGE
-    return "approve" if asks and rule.mode == "auto" else rule.mode
+    mode = least_mode(told, rule.mode)
+    return "approve" if asks and mode == "auto" else mode
 
 
 def target_of(

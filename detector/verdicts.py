@@ -220,6 +220,9 @@ class RecommendationRecord(Struct, frozen=True):
     rule: str
     rules_hash: str
     effects: tuple[Effect, ...] = ()
+    approvals: int = 1
+    deployed_by: tuple[str, ...] = ()
+    test: bool = False
 
 
 def recommendation_id(

@@ -324,12 +324,12 @@ def _recommendation(
     if episode is None:
         action = way_out(scope, release, rule).action
         severity = severity_of(release.criticality, action)
-        mode = mode_of(rule, release, action)
+        mode = mode_of(rule, release, action, scope.mode)
         return RecommendationView(False, action, mode, severity)
     return RecommendationView(
         is_open=episode.state in STANDING,
         action=episode.action,
-        mode=mode_of(rule, release, episode.action),
+        mode=mode_of(rule, release, episode.action, scope.mode),
         severity=severity_of(release.criticality, episode.action),
         id=episode.id,
         state=episode.state,

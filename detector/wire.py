@@ -15,6 +15,7 @@ from detector.verdicts import RecommendationRecord, VerdictRecord
 VERDICTS = "verdicts"
 RECOMMENDATIONS = "recommendations"
 DEADLETTER = "deadletter"
+COMMANDS = "commands"
 
 _encoder = msgspec.json.Encoder()
 

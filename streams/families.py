@@ -18,6 +18,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.metrics_core import Metric as Family
 
+from detector.people import labels_of
 from detector.releases import OTHER_RELEASE
 from detector.verdicts import Verdict
 from detector.version import CODE_VERSION
@@ -341,4 +342,7 @@ def self_families(snapshot: Snapshot) -> Families:
             age_s = lane.snapshot_age_s if has_unsaved(lane) else 0.0
             made.put("snapshot_age_seconds", place, age_s)
         made.put("snapshot_bytes", place, lane.snapshot_bytes)
+    for view in snapshot.views:
+        for label, rule, count in labels_of(view.counts):
+            made.put("verdict_labels_total", (rule, label), count)
     return made

@@ -256,6 +256,13 @@ SELF = (
         "Longest event time between estimated onset and recommendation among the "
         "open ones; absent without any.",
     ),
+    Metric(
+        "verdict_labels_total",
+        "counter",
+        ("rule", "label"),
+        "Recommendations that people labelled right, wrong or late, by the rule in "
+        "force; each label of one counts once.",
+    ),
 )
 
 METRICS: dict[str, Metric] = {m.name: m for m in (*RELEASE, *SOURCES, *SELF)}

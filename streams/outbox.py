@@ -17,6 +17,7 @@ import msgspec
 
 from detector.combiner.sending import COMBINED
 from detector.records import Output
+from detector.wire import COMMANDS
 
 SHARD = "outbox"
 LETTERS = "deadletter"
@@ -24,6 +25,7 @@ LETTERS = "deadletter"
 DESTINATIONS: dict[str, tuple[str, ...]] = {
     "verdicts": ("verdicts", "audit"),
     "recommendations": ("recommendations", "audit"),
+    COMMANDS: ("audit",),
     LETTERS: ("deadletter",),
     COMBINED: ("events",),
 }

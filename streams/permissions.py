@@ -33,6 +33,7 @@ class Role(StrEnum):
     PRODUCER = "producer"
     READER = "reader"
     ACTOR = "actor"
+    PERSON = "person"
     CREATOR = "creator"
 
 
@@ -75,11 +76,13 @@ def permissions(settings: Settings, role: Role) -> tuple[Permission, ...]:
             _topic(settings, name, "Read", f"read {name}")
             for name in ("verdicts", "recommendations")
         )
-    if role is Role.ACTOR:
+    if role in (Role.ACTOR, Role.PERSON):
         seen = ("verdicts", "recommendations", PULSE)
+        counts = _topic(settings, LOG, "Describe", "count its partitions")
+        tells = _topic(settings, LOG, "Write", "tell workers: tell, label, wrong")
         return (
             *(_topic(settings, name, "Read", f"read {name}") for name in seen),
-            _topic(settings, LOG, "Describe", "count its partitions"),
+            counts if role is Role.ACTOR else tells,
             _topic(settings, EXECUTIONS, "Read", "see what was claimed"),
             _topic(settings, EXECUTIONS, "Write", "claim, report and order"),
         )

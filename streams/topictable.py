@@ -83,7 +83,7 @@ TOPICS: tuple[TopicSpec, ...] = (
     ),
     TopicSpec(
         "audit",
-        "every verdict and recommendation",
+        "every verdict, recommendation and command",
         "delete",
         {**_kept(90), **BY_BROKER},
     ),

@@ -190,6 +190,14 @@ class Rule:
         tune="Larger: a target is found more often, but it may not fit what changed "
         "since, such as a database schema.",
     )
+    approvals: int = key(
+        Integer(1, 5),
+        "How many people have to agree where one has to. From two on they are "
+        "different people, and none of them deployed the release.",
+        default=1,
+        unit="people",
+        tune="More: no single mistake acts, help comes later.",
+    )
 
     def __post_init__(self) -> None:
         """Settle the default that depends on another key."""

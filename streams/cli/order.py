@@ -6,7 +6,7 @@ from contextlib import closing
 
 import click
 
-from acting.records import EVERY, Mode, Order, Word
+from acting.records import APPROVALS_MAX, EVERY, Mode, Order, Word
 from detector.verdicts import Action
 from streams.cli.executions import opened
 from streams.cli.exits import explained
@@ -36,7 +36,8 @@ def order(
 
     stop, resume: the kill switch. freeze, thaw: with --service, or all. mode VALUE: the
     most that is done by machine, `rule` for what the rule says. approve ID --action A,
-    reject ID: one recommendation. calm: a storm of rollbacks is over.
+    reject ID: one recommendation. approvals N: how many people have to agree, `rule`
+    for what the rule says. calm: a storm of rollbacks is over.
     """
     made = _order(Word(word), value, service, action, actor or who(), why)
     with closing(opened()) as executions:
@@ -55,6 +56,9 @@ def _order(
         return Order(word, actor, why, service, action or "", value)
     if word is Word.MODE and value not in (*Mode, "rule"):
         raise Refused(f"mode needs one of {', '.join(Mode)} or rule")
-    if word is not Word.MODE and value:
+    numbers = [str(n) for n in range(1, APPROVALS_MAX + 1)]
+    if word is Word.APPROVALS and value not in (*numbers, "rule"):
+        raise Refused(f"approvals needs one of {', '.join(numbers)} or rule")
+    if word not in (Word.MODE, Word.APPROVALS) and value:
         raise Refused(f"{word} takes no value; name a service with --service")
     return Order(word, actor, why, service, value)

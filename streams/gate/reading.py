@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
@@ -65,6 +66,7 @@ class Situation(NamedTuple):
 
 class _Named(Struct):
     service: str
+    environment: str
 
 
 class Topics:
@@ -97,13 +99,38 @@ class Topics:
         Unreadable
             If what a worker wrote can not be read.
         """
-        try:
+        with self._explained():
             verdict, services = self._verdict(scope_name(*asked).encode())
             wanted = verdict.recommendation_id if verdict else None
+            since_ms = now_ms - RECOMMENDED_WITHIN_MS
             recommendation = (
-                self._recommendation(wanted, now_ms) if wanted is not None else None
+                self._recommendation(wanted, since_ms) if wanted is not None else None
             )
             pulse, told_ms = self._pulse(asked.service)
+        return Situation(verdict, recommendation, pulse, told_ms, services)
+
+    def recommendation(self, name: str, since_ms: int | None = None) -> Signed | None:
+        """The newest revision of a recommendation, however old; raises as `situation`.
+
+        ``since_ms`` spares reading what was written before.
+        """
+        with self._explained():
+            return self._recommendation(name, since_ms)
+
+    def services(self) -> set[tuple[str, str]]:
+        """Services and environments that have a verdict; raises as `situation`."""
+        with self._explained():
+            named = (
+                msgspec.json.decode(record.value, type=_Named)
+                for record in self._read(self._parts("verdicts"))
+                if record.value
+            )
+            return {(one.service, one.environment) for one in named}
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
         except KafkaError as error:
             raise explained_error(self._settings, error) from error
         except msgspec.DecodeError as error:
@@ -111,7 +138,6 @@ class Topics:
                 f"what a worker wrote can not be read ({error}): is it newer than "
                 f"this hypercare {CODE_VERSION}?"
             ) from error
-        return Situation(verdict, recommendation, pulse, told_ms, services)
 
     def _verdict(self, key: bytes) -> tuple[VerdictRecord | None, int]:
         newest: bytes | None = None
@@ -124,10 +150,9 @@ class Topics:
         found = msgspec.json.decode(newest, type=VerdictRecord) if newest else None
         return found, len(services)
 
-    def _recommendation(self, name: str, now_ms: int) -> Signed | None:
+    def _recommendation(self, name: str, since_ms: int | None) -> Signed | None:
         parts = self._parts("recommendations")
         part = parts[partition_of(name.encode(), len(parts))]
-        since_ms = now_ms - RECOMMENDED_WITHIN_MS
         newest: Signed | None = None
         for record in self._read([part], since_ms):
             if record.key != name.encode():

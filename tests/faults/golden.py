@@ -117,6 +117,8 @@ def decisions(said: Iterable[bytes]) -> dict[str, list[tuple[Any, ...]]]:
     found: dict[str, list[tuple[Any, ...]]] = {}
     for value in said:
         body = msgspec.json.decode(value)
+        if "command" in body:
+            continue
         what = tuple(body.get(name) for name in DECISION)
         # Verdicts and recommendations have keys, and so partitions, of their own.
         sort = VERDICTS if "verdict" in body else RECOMMENDATIONS

@@ -386,3 +386,62 @@ def test_ten_thousand_forgeries_get_nothing(rng: np.random.Generator) -> None:
         assert (old.answer, old.why) == (Answer.STALE, Why.EXPIRED)
         assert story.ask(wanted, at).answer is Answer.ACT
         assert story.ask(wanted, at).answer is Answer.HANDLED
+
+
+def agree(story: Story, wanted: RecommendationRecord, *names: str) -> None:
+    """Each of them approves the rollback."""
+    for name in names:
+        place = {"recommendation_id": wanted.id, "value": "rollback"}
+        story.tell(order(Word.APPROVE, actor=name, **place))
+
+
+def test_two_people_have_to_agree() -> None:
+    """Of two approvals each is somebody else's, wherever they typed their name, and
+    none is the deployer's; who is missing is said."""
+    wanted = wish(mode="approve", approvals=2, deployed_by=("bot", "Eve"))
+    story = Story()
+    agree(story, wanted, "ada@laptop", "Ada@desk", "eve@desk", "bot")
+    found = story.ask(wanted)
+    assert (found.why, found.text[:6]) == (Why.APPROVAL, "1 of 2")
+    agree(story, wanted, "bob@desk")
+    assert story.ask(wanted).answer is Answer.ACT
+
+
+def test_deployer_alone_may_agree() -> None:
+    """Where one person has to agree it may be who deployed the release."""
+    story, wanted = Story(), wish(mode="approve", deployed_by=("ada",))
+    agree(story, wanted, "ada")
+    assert story.ask(wanted).answer is Answer.ACT
+
+
+@pytest.mark.parametrize("service", ["*", "shop"])
+def test_order_asks_for_more_people(service: str) -> None:
+    """An order raises the number and never lowers it; taken back the rule's holds."""
+    story, wanted = Story(), wish(mode="approve", approvals=2)
+    agree(story, wanted, "ada", "bob")
+    story.tell(order(Word.APPROVALS, service=service, value="3"))
+    assert story.ask(wanted).why is Why.APPROVAL
+    story.tell(order(Word.APPROVALS, service=service, value="1"))
+    assert story.ask(wanted).answer is Answer.ACT
+
+
+@pytest.mark.parametrize(
+    "value", ["0", "6", "-1", "two", "rule", "9" * 2_000, "\u0664"]
+)
+def test_other_numbers_take_the_order_back(value: str) -> None:
+    """What is no number from one to five leaves the rule's, and breaks nothing."""
+    story, wanted = Story(), wish(mode="approve")
+    story.tell(order(Word.APPROVALS, value="2"))
+    story.tell(order(Word.APPROVALS, value=value))
+    agree(story, wanted, "ada")
+    assert story.ask(wanted).answer is Answer.ACT
+
+
+def test_limits_give_way_to_two() -> None:
+    """Where two have to agree, one does not lift a cooldown."""
+    story, soon = Story(), later(NOW + MINUTE, release="3", approvals=2)
+    story.ask(wish())
+    agree(story, soon, "ada")
+    assert story.ask(soon, NOW + MINUTE).why is Why.COOLDOWN
+    agree(story, soon, "bob")
+    assert story.ask(soon, NOW + MINUTE).answer is Answer.ACT

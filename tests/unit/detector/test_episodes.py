@@ -258,3 +258,13 @@ def test_episode_survives_restore(cut: int) -> None:
     found = feed(partition, log.records[:cut])
     found += feed(restored(partition), log.records[cut:])
     assert found == run(log)
+
+
+def test_recommendation_names_deployers() -> None:
+    """The record carries who deployed the release and how many have to agree."""
+    log = Log().windows(range(6), {"1": (800, 8)})
+    log.add(at(6), deploy(6, predecessor="1", actor="ada"))
+    log.windows(range(6, 20), BOTH)
+    (found,) = recommendations(run(log, rules("persistence_s: 30", "approvals: 2")))
+    assert (found["deployed_by"], found["approvals"]) == (["ada"], 2)
+    assert found["test"] is False

@@ -223,3 +223,15 @@ def test_hundreds_of_deploys_keep_working() -> None:
         assert (release.name, release.stage) == (f"r{index}", Stage.CANDIDATE)
         assert control(registry, f"r{index}") == [f"r{index - 1}"]
         registry.graduate(release, now_ms + 1)
+
+
+def test_deployers_are_remembered(registry: Registry) -> None:
+    """Each who deployed a step, once; a new start of the release begins anew."""
+    registry.on_deploy(deploy(HOUR_MS, "3", predecessor="2", actor="ada"))
+    for name in ("bob", "ada", None):
+        registry.on_deploy(deploy(HOUR_MS, "3", weight=0.5, actor=name))
+    release = registry.releases["3"]
+    assert release.actors == ("ada", "bob")
+    registry.end(release, "aborted", HOUR_MS)
+    registry.on_deploy(deploy(2 * HOUR_MS, "3", actor="eve"))
+    assert release.actors == ("eve",)

@@ -94,7 +94,13 @@ def partition(*releases: ReleaseView, number: int = 0) -> PartitionView:
         watermark_ms=94_000,
         rules_hash="ab",
         rules_count=2,
-        counts={"counted": 7, "late": 2, "rejected.syntax": 1, "windows_closed": 3},
+        counts={
+            "counted": 7,
+            "late": 2,
+            "rejected.syntax": 1,
+            "windows_closed": 3,
+            "label.wrong.all": 2,
+        },
         overflow={"releases": 1, "strata": 0, "scopes": 0},
         scopes=(
             ScopeView(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -89,4 +90,5 @@ def test_command_puts_rules_in_force() -> None:
         [LogRecord(1, 2000, b"all", msgspec.json.encode(half))]
     ).records
     assert partition.rulebook.default.hash == rules("two").hash
-    assert [o.topic for o in outputs] == ["deadletter"]
+    assert [o.topic for o in outputs] == ["deadletter", "commands"]
+    assert json.loads(outputs[1].value)["changed"] is False
