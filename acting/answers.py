@@ -65,6 +65,7 @@ class Why(StrEnum):
     BUDGET = "budget"
     STORM = "rollback_storm"
     APPROVAL = "approval"
+    DRILL = "drill"
 
 
 class Ruling(NamedTuple):

@@ -38,7 +38,7 @@ LARGE = (Action.ROLLBACK, Action.HALT)
 NEEDS_TARGET = (Action.ROLLBACK, Action.REPLACE)
 SKEW_MAX_MS = 60_000
 COOLDOWN_MS = HOUR_MS // 2
-HOURLY_MAX, DAILY_MAX = 1, 3
+BUDGETS = ((1, HOUR_MS, "hour"), (3, DAY_MS, "day"))
 STORM_MS = 15 * 60_000
 STORM_SHARE, STORM_MIN = 0.05, 2
 
@@ -173,10 +173,7 @@ def budget(known: Known, request: Request) -> Ruling | None:
     """So many by machine alone, then people decide."""
     if not _is_limited(known, request):
         return None
-    for most, span_ms, word in (
-        (HOURLY_MAX, HOUR_MS, "hour"),
-        (DAILY_MAX, DAY_MS, "day"),
-    ):
+    for most, span_ms, word in BUDGETS:
         if sum(1 for _ in _large(known, request, span_ms)) >= most:
             text = f"{most} an {word} of this service are spent: a person has to agree"
             return Ruling(Answer.NEEDS_APPROVAL, Why.BUDGET, text)
@@ -219,6 +216,14 @@ def approval(known: Known, request: Request) -> Ruling | None:
     return Ruling(Answer.NEEDS_APPROVAL, Why.APPROVAL, text)
 
 
+def drill(_: Known, request: Request) -> Ruling | None:
+    """A drill takes the whole way, and stops where something would be done."""
+    if not request.wanted.test:
+        return None
+    text = "a drill: all locks are open, and it ends before anything is done"
+    return Ruling(Answer.MODE_TOO_LOW, Why.DRILL, text)
+
+
 LOCKS: tuple[Lock, ...] = (
     open_still,
     fresh,
@@ -234,9 +239,10 @@ LOCKS: tuple[Lock, ...] = (
     budget,
     storm,
     approval,
+    drill,
 )
 """In the order in which they are asked: what is over before what is forbidden, what is
-forbidden before what a person can allow."""
+forbidden before what a person can allow; a drill is stopped last."""
 
 
 def effective_mode(known: Known, request: Request) -> Mode:

@@ -55,6 +55,13 @@ class Request(NamedTuple):
     at_ms: int
 
 
+class Drilled(NamedTuple):
+    """A drill that went well: who, and when."""
+
+    actor: str
+    at_ms: int
+
+
 @dataclass(slots=True)
 class Known:
     """What interlocks look at.
@@ -81,6 +88,8 @@ class Known:
         By recommendation id.
     calmed_ms : int
         When a person last said that a storm is over.
+    drills : dict
+        The last drill that went well, by its kind.
     """
 
     leases: dict[tuple[str, str], Lease] = field(default_factory=dict)
@@ -93,3 +102,4 @@ class Known:
     asked: dict[str, int] = field(default_factory=dict)
     rejected: dict[str, Order] = field(default_factory=dict)
     calmed_ms: int = 0
+    drills: dict[str, Drilled] = field(default_factory=dict)

@@ -123,7 +123,21 @@ class Order(
     recommendation_id: Text = ""
 
 
-Record = Claim | Outcome | Order
+class Drill(
+    Struct, tag_field="type", tag="drill", frozen=True, forbid_unknown_fields=True
+):
+    """A drill went well; it counts if the claim of its token was stopped as a drill.
+
+    ``kind`` is the way it took, ``took_ms`` how long each step lasted.
+    """
+
+    token: Token
+    kind: Name
+    actor: Name
+    took_ms: dict[str, int] = {}
+
+
+Record = Claim | Outcome | Order | Drill
 
 _decoder = msgspec.json.Decoder(Record)
 _encoder = msgspec.json.Encoder()

@@ -26,6 +26,7 @@ COMMANDS = {
     "tell": "streams.cli.tell",
     "label": "streams.cli.tell",
     "wrong": "streams.cli.tell",
+    "drill": "streams.cli.drill",
     "keys": "streams.cli.keys",
     "capacity": "streams.cli.capacity",
     "doctor": "streams.cli.doctor",

@@ -160,6 +160,8 @@ class Board:
 
     def _recommendation(self, record: Any) -> None:
         found = signed_of(record)
+        if found.record.test:
+            return  # a drill goes its own way and is nobody else's
         if is_newer(found, self._recommended.get(found.key)):
             self._recommended[found.key] = found
 
