@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from acting.records import Claim, Mode, Order
+from acting.records import Calendar, Claim, Mode, Order
 from detector.verdicts import RecommendationRecord
 
 HOUR_MS = 3_600_000
@@ -78,6 +78,8 @@ class Known:
         The kill switch.
     frozen : dict
         By service, ``*`` for every one.
+    calendars : dict
+        Freeze windows, by service.
     modes : dict
         The most that a service may do, whatever its rule says.
     approvals : dict
@@ -97,6 +99,7 @@ class Known:
     done: list[Done] = field(default_factory=list)
     stopped: Order | None = None
     frozen: dict[str, Order] = field(default_factory=dict)
+    calendars: dict[str, Calendar] = field(default_factory=dict)
     modes: dict[str, Mode] = field(default_factory=dict)
     approvals: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)

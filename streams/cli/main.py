@@ -23,6 +23,7 @@ COMMANDS = {
     "gates": "streams.cli.gates",
     "executions": "streams.cli.executions",
     "order": "streams.cli.order",
+    "calendar": "streams.cli.calendar",
     "tell": "streams.cli.tell",
     "label": "streams.cli.tell",
     "wrong": "streams.cli.tell",

@@ -67,7 +67,7 @@ def ask(
     signed, ruling = seen.recommendation, unclaimed(seen, verifier, now_ms)
     if ruling is None:
         assert signed is not None
-        ruling = executions().claim(claim_of(question, signed, seen.services))
+        ruling = executions().claim(claim_of(question, signed, seen))
     return Reply(ruling, seen, signed.record if signed else None)
 
 
@@ -91,7 +91,7 @@ def unclaimed(seen: Situation, verifier: Verifier, now_ms: int) -> Ruling | None
     return said
 
 
-def claim_of(question: Question, signed: Signed, services: int) -> Claim:
+def claim_of(question: Question, signed: Signed, seen: Situation | None) -> Claim:
     """The claim that a question leads to."""
     return Claim(
         token=question.token,
@@ -101,7 +101,8 @@ def claim_of(question: Question, signed: Signed, services: int) -> Claim:
         value=signed.value,
         signature=signed.signature,
         lease_s=question.lease_s,
-        services=services,
+        services=seen.services if seen else 0,
+        regressed=seen.regressed if seen else 0,
     )
 
 

@@ -145,7 +145,7 @@ class DrillRun:
         question = Question(place, f"drill of {self._actor}", self._token, LEASE_S)
         with closing(self._executions()) as executions:
             executions.catch_up()
-            ruling = executions.claim(claim_of(question, self._signed, 0))
+            ruling = executions.claim(claim_of(question, self._signed, None))
         is_fine = ruling.why is Why.DRILL
         return is_fine, f"{ruling.answer:d} {ruling.why}: {ruling.text}"
 
