@@ -58,13 +58,16 @@ class Why(StrEnum):
     FAILED_BEFORE = "failed_before"
     KILLED = "killed"
     FROZEN = "frozen"
+    CALENDAR = "calendar"
     MODE = "mode"
     NO_TARGET = "no_target"
     PING_PONG = "ping_pong"
     COOLDOWN = "cooldown"
     BUDGET = "budget"
+    COMMON_CAUSE = "common_cause"
     STORM = "rollback_storm"
     APPROVAL = "approval"
+    DRILL = "drill"
 
 
 class Ruling(NamedTuple):

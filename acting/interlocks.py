@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 from acting.answers import Answer, Ruling, Why
 from acting.approving import (
@@ -17,8 +18,9 @@ from acting.approving import (
     approvers,
     is_approved,
 )
+from acting.calendars import frozen_until
 from acting.known import DAY_MS, HOUR_MS, Done, Known, LeaseState, Request
-from acting.records import EVERY, Mode, Order
+from acting.records import EVERY, SAME_TIME_MS, Mode, Order
 from detector.verdicts import Action, RecommendationState
 
 Lock = Callable[[Known, Request], Ruling | None]
@@ -38,9 +40,10 @@ LARGE = (Action.ROLLBACK, Action.HALT)
 NEEDS_TARGET = (Action.ROLLBACK, Action.REPLACE)
 SKEW_MAX_MS = 60_000
 COOLDOWN_MS = HOUR_MS // 2
-HOURLY_MAX, DAILY_MAX = 1, 3
+BUDGETS = ((1, HOUR_MS, "hour"), (3, DAY_MS, "day"))
 STORM_MS = 15 * 60_000
 STORM_SHARE, STORM_MIN = 0.05, 2
+COMMON_SHARE, COMMON_MIN = 0.3, 3
 
 
 def executable(_: Known, request: Request) -> Ruling | None:
@@ -131,6 +134,22 @@ def freeze(known: Known, request: Request) -> Ruling | None:
     return Ruling(Answer.FROZEN, Why.FROZEN, text)
 
 
+def calendar(known: Known, request: Request) -> Ruling | None:
+    """Nothing is done in times that people have named beforehand."""
+    for name in (EVERY, request.wanted.service):
+        found = known.calendars.get(name)
+        for window in found.windows if found else ():
+            until_ms = frozen_until(window, request.at_ms)
+            if found and until_ms is not None:
+                until = datetime.fromtimestamp(until_ms / 1000, UTC)
+                text = (
+                    f"{window.name}, in the calendar of {found.actor}, lasts until "
+                    f"{until:%Y-%m-%dT%H:%M:%SZ}"
+                )
+                return Ruling(Answer.FROZEN, Why.CALENDAR, text)
+    return None
+
+
 def mode(known: Known, request: Request) -> Ruling | None:
     """The rule and the service's owner say how far machines may go."""
     least = effective_mode(known, request)
@@ -175,14 +194,26 @@ def budget(known: Known, request: Request) -> Ruling | None:
     """So many by machine alone, then people decide."""
     if not _is_limited(known, request):
         return None
-    for most, span_ms, word in (
-        (HOURLY_MAX, HOUR_MS, "hour"),
-        (DAILY_MAX, DAY_MS, "day"),
-    ):
+    for most, span_ms, word in BUDGETS:
         if sum(1 for _ in _large(known, request, span_ms)) >= most:
             text = f"{most} an {word} of this service are spent: a person has to agree"
             return Ruling(Answer.NEEDS_APPROVAL, Why.BUDGET, text)
     return None
+
+
+def common_cause(known: Known, request: Request) -> Ruling | None:
+    """What harms many services at once is none of their releases."""
+    claim, calmed_ms = request.claim, known.calmed_ms
+    if not _is_limited(known, request) or calmed_ms > request.at_ms - SAME_TIME_MS:
+        return None
+    most = max(COMMON_MIN, math.floor(COMMON_SHARE * claim.services) + 1)
+    if claim.regressed < most:
+        return None
+    text = (
+        f"{claim.regressed} of {claim.services} services regressed within 15 min: no "
+        "release does that; a person has to agree, or to say that it is over"
+    )
+    return Ruling(Answer.NEEDS_APPROVAL, Why.COMMON_CAUSE, text)
 
 
 def storm(known: Known, request: Request) -> Ruling | None:
@@ -221,6 +252,14 @@ def approval(known: Known, request: Request) -> Ruling | None:
     return Ruling(Answer.NEEDS_APPROVAL, Why.APPROVAL, text)
 
 
+def drill(_: Known, request: Request) -> Ruling | None:
+    """A drill takes the whole way, and stops where something would be done."""
+    if not request.wanted.test:
+        return None
+    text = "a drill: all locks are open, and it ends before anything is done"
+    return Ruling(Answer.MODE_TOO_LOW, Why.DRILL, text)
+
+
 LOCKS: tuple[Lock, ...] = (
     open_still,
     fresh,
@@ -229,16 +268,19 @@ LOCKS: tuple[Lock, ...] = (
     handled,
     kill_switch,
     freeze,
+    calendar,
     mode,
     target,
     ping_pong,
     cooldown,
     budget,
+    common_cause,
     storm,
     approval,
+    drill,
 )
 """In the order in which they are asked: what is over before what is forbidden, what is
-forbidden before what a person can allow."""
+forbidden before what a person can allow; a drill is stopped last."""
 
 
 def effective_mode(known: Known, request: Request) -> Mode:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from acting.records import Claim, Mode, Order
+from acting.records import Calendar, Claim, Mode, Order
 from detector.verdicts import RecommendationRecord
 
 HOUR_MS = 3_600_000
@@ -55,6 +55,13 @@ class Request(NamedTuple):
     at_ms: int
 
 
+class Drilled(NamedTuple):
+    """A drill that went well: who, and when."""
+
+    actor: str
+    at_ms: int
+
+
 @dataclass(slots=True)
 class Known:
     """What interlocks look at.
@@ -71,6 +78,8 @@ class Known:
         The kill switch.
     frozen : dict
         By service, ``*`` for every one.
+    calendars : dict
+        Freeze windows, by service.
     modes : dict
         The most that a service may do, whatever its rule says.
     approvals : dict
@@ -81,6 +90,8 @@ class Known:
         By recommendation id.
     calmed_ms : int
         When a person last said that a storm is over.
+    drills : dict
+        The last drill that went well, by its kind.
     """
 
     leases: dict[tuple[str, str], Lease] = field(default_factory=dict)
@@ -88,8 +99,10 @@ class Known:
     done: list[Done] = field(default_factory=list)
     stopped: Order | None = None
     frozen: dict[str, Order] = field(default_factory=dict)
+    calendars: dict[str, Calendar] = field(default_factory=dict)
     modes: dict[str, Mode] = field(default_factory=dict)
     approvals: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
     rejected: dict[str, Order] = field(default_factory=dict)
     calmed_ms: int = 0
+    drills: dict[str, Drilled] = field(default_factory=dict)

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 
 from acting.answers import Answer, Ruling, Why
 from acting.interlocks import LOCKS
-from acting.known import DAY_MS, Done, Known, Lease, LeaseState, Request
+from acting.known import DAY_MS, Done, Drilled, Known, Lease, LeaseState, Request
 from acting.records import (
     APPROVALS_MAX,
+    Calendar,
     Claim,
+    Drill,
     End,
     Mode,
     Order,
@@ -65,6 +67,14 @@ class Ledger:
             return self.rulings[record.token]
         if isinstance(record, Outcome):
             self._end(record, at_ms)
+        elif isinstance(record, Calendar):
+            self.known.calendars[record.service] = record
+            if not record.windows:
+                del self.known.calendars[record.service]
+        elif isinstance(record, Drill):
+            stopped = self.rulings.get(record.token)
+            if stopped is not None and stopped.why is Why.DRILL:
+                self.known.drills[record.kind] = Drilled(record.actor, at_ms)
         else:
             self._obey(record, at_ms)
         return None

@@ -12,8 +12,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from acting.calendars import Window
+
 LEASE_MAX_S = 86_400
 APPROVALS_MAX = 5
+WINDOWS_MAX = 50
+SAME_TIME_MS = 15 * 60_000
 EVERY = "*"
 """In place of a service: all of them."""
 
@@ -85,6 +89,8 @@ class Claim(
         Seconds after which the claim is void unless its end was told.
     services : int
         Number of services under judgement, for the limit on storms.
+    regressed : int
+        Of these, how many were found regressed within `SAME_TIME_MS`.
     """
 
     token: Token
@@ -95,6 +101,7 @@ class Claim(
     signature: Text
     lease_s: Annotated[int, Meta(ge=1, le=LEASE_MAX_S)] = 600
     services: Annotated[int, Meta(ge=0)] = 0
+    regressed: Annotated[int, Meta(ge=0)] = 0
 
 
 class Outcome(
@@ -123,7 +130,35 @@ class Order(
     recommendation_id: Text = ""
 
 
-Record = Claim | Outcome | Order
+class Calendar(
+    Struct, tag_field="type", tag="calendar", frozen=True, forbid_unknown_fields=True
+):
+    """When nothing is executed for a service, or for all; it replaces the one before.
+
+    No windows: nothing is frozen by the calendar any more.
+    """
+
+    actor: Name
+    why: Text
+    service: Name = EVERY
+    windows: Annotated[tuple[Window, ...], Meta(max_length=WINDOWS_MAX)] = ()
+
+
+class Drill(
+    Struct, tag_field="type", tag="drill", frozen=True, forbid_unknown_fields=True
+):
+    """A drill went well; it counts if the claim of its token was stopped as a drill.
+
+    ``kind`` is the way it took, ``took_ms`` how long each step lasted.
+    """
+
+    token: Token
+    kind: Name
+    actor: Name
+    took_ms: dict[str, int] = {}
+
+
+Record = Claim | Outcome | Order | Calendar | Drill
 
 _decoder = msgspec.json.Decoder(Record)
 _encoder = msgspec.json.Encoder()

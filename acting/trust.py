@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from acting.answers import Answer, Ruling, Why
+from acting.drilling import drill_id
 from detector.verdicts import RecommendationRecord, recommendation_id
 
 Check = Callable[[str, bytes, bytes, bytes | None], str | None]
@@ -38,6 +39,8 @@ def recommendation_in(key: str, value: bytes) -> RecommendationRecord | Ruling:
         found.component,
         found.episode_start_ms,
     )
+    if found.test:
+        named = drill_id(named)
     if found.id != named or key != named:
         text = f"{found.id} is not the id of what it says ({named})"
         return Ruling(Answer.STALE, Why.FORGED_ID, text)

@@ -265,4 +265,21 @@ SELF = (
     ),
 )
 
-METRICS: dict[str, Metric] = {m.name: m for m in (*RELEASE, *SOURCES, *SELF)}
+GATES = (
+    Metric(
+        "drill_last_success_timestamp_seconds",
+        "gauge",
+        ("kind",),
+        "When `hypercare drill` last went well, by the way it took; 0 if it never did.",
+    ),
+    Metric(
+        "action_budget_remaining_ratio",
+        "gauge",
+        ("service", "environment", "span"),
+        "Part of the rollbacks and halts an hour or a day that machines may still "
+        "begin, of services that had one within a day; 0 is spent.",
+    ),
+)
+"""Read off the claims by whoever serves gates; workers have none of them."""
+
+METRICS: dict[str, Metric] = {m.name: m for m in (*RELEASE, *SOURCES, *SELF, *GATES)}

@@ -19,7 +19,7 @@ from acting.records import End, Outcome
 from streams.cli.common import json_option, settings
 from streams.cli.exits import explained
 from streams.errors import Refused, Unreachable
-from streams.gate.asking import Question, Reply, ask
+from streams.gate.asking import Question, Reply, ask, may_act
 from streams.gate.executions import Executions
 from streams.gate.reading import Release, Topics, Unreadable
 from streams.settings import Settings, SettingsError
@@ -87,7 +87,7 @@ def gate(
         if reply.ruling.answer is Answer.UNREACHABLE and on_unavailable == "continue":
             reply = reply._replace(ruling=reply.ruling._replace(answer=Answer.GO_ON))
         _say(reply, token, as_json)
-        if reply.ruling.answer is Answer.ACT and command:
+        if may_act(reply) and command:
             raise SystemExit(_carry_out(command, reply, token, opened()))
     raise SystemExit(reply.ruling.answer)
 
@@ -97,7 +97,7 @@ def _asked(
 ) -> Reply:
     """The reply, also where nobody can give one."""
     verifier = trusted(conf)
-    stopped = _stopped_here(conf)
+    stopped = stopped_here(conf)
     if stopped is not None:
         return Reply(stopped)
     try:
@@ -141,7 +141,7 @@ def trusted(conf: Settings) -> Verifier:
     return Verifier.load(conf.public_keys)
 
 
-def _stopped_here(conf: Settings) -> Ruling | None:
+def stopped_here(conf: Settings) -> Ruling | None:
     """The kill switches that need no Kafka: a variable and a file."""
     if conf.stop:
         text = "HYPERCARE_STOP is set: unset it to let actions happen"

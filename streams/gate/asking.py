@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from acting.answers import Ruling
+from acting.answers import Answer, Ruling
 from acting.records import Claim
 from acting.standing import sight, standing
 from acting.trust import Check, distrust
@@ -42,6 +42,13 @@ class Reply(NamedTuple):
     recommendation: RecommendationRecord | None = None
 
 
+def may_act(reply: Reply) -> bool:
+    """Whether a reply lets its caller carry something out; a drill never does."""
+    wanted = reply.recommendation
+    is_granted = reply.ruling.answer is Answer.ACT
+    return is_granted and wanted is not None and not wanted.test
+
+
 def ask(
     question: Question,
     knows: Knows,
@@ -60,7 +67,7 @@ def ask(
     signed, ruling = seen.recommendation, unclaimed(seen, verifier, now_ms)
     if ruling is None:
         assert signed is not None
-        ruling = executions().claim(_claim(question, signed, seen.services))
+        ruling = executions().claim(claim_of(question, signed, seen))
     return Reply(ruling, seen, signed.record if signed else None)
 
 
@@ -80,11 +87,12 @@ def unclaimed(seen: Situation, verifier: Verifier, now_ms: int) -> Ruling | None
     )
     said = blind or standing(seen.verdict, is_recommended=signed is not None)
     if said is None and signed is not None:
-        said = distrust(*signed[:4], _checker(verifier))
+        said = distrust(*signed[:4], checker(verifier))
     return said
 
 
-def _claim(question: Question, signed: Signed, services: int) -> Claim:
+def claim_of(question: Question, signed: Signed, seen: Situation | None) -> Claim:
+    """The claim that a question leads to."""
     return Claim(
         token=question.token,
         holder=question.holder,
@@ -93,11 +101,12 @@ def _claim(question: Question, signed: Signed, services: int) -> Claim:
         value=signed.value,
         signature=signed.signature,
         lease_s=question.lease_s,
-        services=services,
+        services=seen.services if seen else 0,
+        regressed=seen.regressed if seen else 0,
     )
 
 
-def _checker(verifier: Verifier) -> Check:
+def checker(verifier: Verifier) -> Check:
     """A verifier in the words of ``acting``: why not, or None."""
 
     def check(

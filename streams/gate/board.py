@@ -20,6 +20,7 @@ from streams.gate.reading import (
     Signed,
     Situation,
     is_newer,
+    regressed_now,
     signed_of,
 )
 from streams.greeting import explained_error
@@ -91,7 +92,8 @@ class Board:
                 partition_of(asked.service.encode(), self._partitions), (None, None)
             )
             services = len({one.service for one in self._verdicts.values()})
-        return Situation(verdict, found, pulse, told_ms, services)
+            regressed = regressed_now(self._verdicts.values(), now_ms)
+        return Situation(verdict, found, pulse, told_ms, services, regressed)
 
     def recommendations(self) -> list[Signed]:
         """All that were issued within the last minutes, newest first."""
@@ -160,6 +162,8 @@ class Board:
 
     def _recommendation(self, record: Any) -> None:
         found = signed_of(record)
+        if found.record.test:
+            return  # a drill goes its own way and is nobody else's
         if is_newer(found, self._recommended.get(found.key)):
             self._recommended[found.key] = found
 

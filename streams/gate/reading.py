@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -10,7 +10,8 @@ import msgspec
 from kafka.errors import KafkaError
 from msgspec import Struct
 
-from detector.verdicts import RecommendationRecord, VerdictRecord
+from acting.records import SAME_TIME_MS
+from detector.verdicts import RecommendationRecord, Verdict, VerdictRecord
 from detector.version import CODE_VERSION
 from detector.wire import scope_name
 from streams.errors import Unreachable
@@ -54,7 +55,7 @@ class Situation(NamedTuple):
     """What workers have said of one release.
 
     ``told_ms`` is when the owner of its partition last spoke, ``services`` how many
-    services have a verdict.
+    services have a verdict, ``regressed`` how many of them have got a bad one just now.
     """
 
     verdict: VerdictRecord | None
@@ -62,11 +63,14 @@ class Situation(NamedTuple):
     pulse: Pulse | None
     told_ms: int | None
     services: int
+    regressed: int = 0
 
 
 class _Named(Struct):
     service: str
     environment: str
+    verdict: Verdict
+    decided_at: int
 
 
 class Topics:
@@ -100,14 +104,15 @@ class Topics:
             If what a worker wrote can not be read.
         """
         with self._explained():
-            verdict, services = self._verdict(scope_name(*asked).encode())
+            key = scope_name(*asked).encode()
+            verdict, services, regressed = self._verdict(key, now_ms)
             wanted = verdict.recommendation_id if verdict else None
             since_ms = now_ms - RECOMMENDED_WITHIN_MS
             recommendation = (
                 self._recommendation(wanted, since_ms) if wanted is not None else None
             )
             pulse, told_ms = self._pulse(asked.service)
-        return Situation(verdict, recommendation, pulse, told_ms, services)
+        return Situation(verdict, recommendation, pulse, told_ms, services, regressed)
 
     def recommendation(self, name: str, since_ms: int | None = None) -> Signed | None:
         """The newest revision of a recommendation, however old; raises as `situation`.
@@ -139,16 +144,22 @@ class Topics:
                 f"this hypercare {CODE_VERSION}?"
             ) from error
 
-    def _verdict(self, key: bytes) -> tuple[VerdictRecord | None, int]:
+    def _verdict(
+        self, key: bytes, now_ms: int
+    ) -> tuple[VerdictRecord | None, int, int]:
+        """The newest of a key; number of services, and of those just regressed."""
         newest: bytes | None = None
-        services = set()
+        known: dict[bytes, _Named] = {}
         for record in self._read(self._parts("verdicts")):
             if record.key == key:
                 newest = record.value
             if record.value:
-                services.add(msgspec.json.decode(record.value, type=_Named).service)
+                known[record.key] = msgspec.json.decode(record.value, type=_Named)
+            else:
+                known.pop(record.key, None)
         found = msgspec.json.decode(newest, type=VerdictRecord) if newest else None
-        return found, len(services)
+        services = {one.service for one in known.values()}
+        return found, len(services), regressed_now(known.values(), now_ms)
 
     def _recommendation(self, name: str, since_ms: int | None) -> Signed | None:
         parts = self._parts("recommendations")
@@ -195,6 +206,18 @@ class Topics:
                 raise Unreachable(
                     f"topic {parts[0].topic} gives no records: ask Kafka's operator"
                 )
+
+
+def regressed_now(verdicts: Iterable[_Named | VerdictRecord], now_ms: int) -> int:
+    """Number of services with a release that was found regressed just now."""
+    since_ms = now_ms - SAME_TIME_MS
+    return len(
+        {
+            one.service
+            for one in verdicts
+            if one.verdict is Verdict.REGRESSED and one.decided_at >= since_ms
+        }
+    )
 
 
 def signed_of(record: Any) -> Signed:

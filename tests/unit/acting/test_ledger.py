@@ -351,6 +351,28 @@ def test_storm_needs_a_person(services: int, most: int) -> None:
     assert story.ask(wish(service="calm"), NOW + 1).answer is Answer.ACT
 
 
+@pytest.mark.parametrize(
+    ("services", "regressed", "refused"),
+    [(0, 2, False), (0, 3, True), (4, 3, True), (10, 3, False), (10, 4, True)],
+)
+def test_common_cause_needs_a_person(
+    services: int, regressed: int, refused: bool
+) -> None:
+    """Where three services and more than three in ten regress at the same time no
+    release is to blame: a person agrees, or says that it is over for a while."""
+    many = {"services": services, "regressed": regressed}
+    story = Story()
+    found = story.ask(wish(), **many)
+    assert found.why is (Why.COMMON_CAUSE if refused else Why.GRANTED)
+    other = wish(service="pay")
+    agree(story, other, "ada")
+    assert story.ask(other, **many).answer is Answer.ACT
+    story.tell(order(Word.CALM))
+    assert story.ask(wish(service="cart"), **many).answer is Answer.ACT
+    part = wish(component="c", action=Action.WITHDRAW, target=None)
+    assert Story().ask(part, **many).answer is Answer.ACT
+
+
 def test_components_have_no_budget() -> None:
     """A component off is small: neither cooldown nor storm holds it back."""
     story = Story()
