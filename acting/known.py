@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from acting.records import Claim, Mode, Order
+from acting.switches import Switches
 from detector.verdicts import RecommendationRecord
 
 HOUR_MS = 3_600_000
@@ -79,6 +80,8 @@ class Known:
         By recommendation id.
     calmed_ms : int
         When a person last said that a storm is over.
+    switched : dict
+        Components that were taken out or replaced, until a person restores them.
     """
 
     leases: dict[tuple[str, str], Lease] = field(default_factory=dict)
@@ -90,3 +93,4 @@ class Known:
     approvals: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
     rejected: dict[str, Order] = field(default_factory=dict)
     calmed_ms: int = 0
+    switched: Switches = field(default_factory=dict)

@@ -38,7 +38,8 @@ class Word(StrEnum):
 
     stop, resume: the kill switch. freeze, thaw: a service, or all. approve, reject: a
     recommendation. mode: the most that a service may do by itself (any other value:
-    what its rule says). calm: a storm is over.
+    what its rule says). calm: a storm is over. restore: a component that was taken out
+    or replaced comes back as its owner wrote it.
     """
 
     STOP = "stop"
@@ -49,6 +50,7 @@ class Word(StrEnum):
     APPROVE = "approve"
     REJECT = "reject"
     CALM = "calm"
+    RESTORE = "restore"
 
 
 class Mode(StrEnum):
@@ -109,7 +111,8 @@ class Order(
 ):
     """What a person said, with who and why; `EVERY` stands for all services.
 
-    ``value`` is the mode, or the action that is approved.
+    ``value`` is the mode, the action that is approved, or the component that is
+    restored.
     """
 
     word: Word

@@ -36,7 +36,8 @@ def order(
 
     stop, resume: the kill switch. freeze, thaw: with --service, or all. mode VALUE: the
     most that is done by machine, `rule` for what the rule says. approve ID --action A,
-    reject ID: one recommendation. calm: a storm of rollbacks is over.
+    reject ID: one recommendation. calm: a storm of rollbacks is over. restore COMPONENT
+    --service S: its flag is as its owner wrote it again.
     """
     made = _order(Word(word), value, service, action, actor or who(), why)
     with closing(opened()) as executions:
@@ -55,6 +56,10 @@ def _order(
         return Order(word, actor, why, service, action or "", value)
     if word is Word.MODE and value not in (*Mode, "rule"):
         raise Refused(f"mode needs one of {', '.join(Mode)} or rule")
+    if word is Word.RESTORE:
+        if not value or service == EVERY:
+            raise Refused("restore needs a component, and its service: --service")
+        return Order(word, actor, why, service, value)
     if word is not Word.MODE and value:
         raise Refused(f"{word} takes no value; name a service with --service")
     return Order(word, actor, why, service, value)
