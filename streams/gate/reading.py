@@ -38,6 +38,15 @@ class Release(NamedTuple):
     release: str
     component: str | None
 
+    @property
+    def names(self) -> list[bytes]:
+        """Keys of the verdicts that may be about it: its own, then the release's.
+
+        A component that a release brings has no verdict of its own.
+        """
+        whole = self._replace(component=None)
+        return [scope_name(*one).encode() for one in dict.fromkeys((self, whole))]
+
 
 class Signed(NamedTuple):
     """A recommendation as it stands in its topic."""
@@ -98,11 +107,13 @@ class Topics:
             If what a worker wrote can not be read.
         """
         try:
-            verdict, services = self._verdict(scope_name(*asked).encode())
+            verdict, services = self._verdict(asked)
             wanted = verdict.recommendation_id if verdict else None
             recommendation = (
                 self._recommendation(wanted, now_ms) if wanted is not None else None
             )
+            if not is_about(asked, verdict, recommendation):
+                verdict = recommendation = None
             pulse, told_ms = self._pulse(asked.service)
         except KafkaError as error:
             raise explained_error(self._settings, error) from error
@@ -113,15 +124,17 @@ class Topics:
             ) from error
         return Situation(verdict, recommendation, pulse, told_ms, services)
 
-    def _verdict(self, key: bytes) -> tuple[VerdictRecord | None, int]:
-        newest: bytes | None = None
+    def _verdict(self, asked: Release) -> tuple[VerdictRecord | None, int]:
+        names = asked.names
+        newest: dict[bytes, bytes] = {}
         services = set()
         for record in self._read(self._parts("verdicts")):
-            if record.key == key:
-                newest = record.value
+            if record.key in names:
+                newest[record.key] = record.value
             if record.value:
                 services.add(msgspec.json.decode(record.value, type=_Named).service)
-        found = msgspec.json.decode(newest, type=VerdictRecord) if newest else None
+        value = next((newest[name] for name in names if newest.get(name)), None)
+        found = msgspec.json.decode(value, type=VerdictRecord) if value else None
         return found, len(services)
 
     def _recommendation(self, name: str, now_ms: int) -> Signed | None:
@@ -177,6 +190,18 @@ def signed_of(record: Any) -> Signed:
     body = msgspec.json.decode(record.value, type=RecommendationRecord)
     signature = dict(record.headers).get(HEADER, b"").decode("ascii", "replace")
     return Signed(record.topic, record.key.decode(), record.value, signature, body)
+
+
+def is_about(
+    asked: Release, verdict: VerdictRecord | None, found: Signed | None
+) -> bool:
+    """Whether a verdict answers a question about a component.
+
+    That of a whole release does only as far as its recommendation is about it.
+    """
+    if verdict is None or asked.component == verdict.component:
+        return True
+    return found is not None and found.record.component == asked.component
 
 
 def is_newer(found: Signed, known: Signed | None) -> bool:
