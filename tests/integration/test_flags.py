@@ -112,6 +112,7 @@ def test_bad_component_is_switched_off(made: Flagged) -> None:
     until(lambda: made.said("w0").count("lane.ready") == 4, what="the worker is up")
     server = Server(made)
     until(lambda: server.call("/readyz")[0] == 200, what="the gates have read all")
+    assert server.call("/v1/flags.json")[0] == 401
     assert values(server) == {"cart": True, "search": True}
 
     producer = made.producer()
