@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from acting.records import Calendar, Claim, Mode, Order
+from acting.switches import Switches
 from detector.verdicts import RecommendationRecord
 
 HOUR_MS = 3_600_000
@@ -92,6 +93,8 @@ class Known:
         When a person last said that a storm is over.
     drills : dict
         The last drill that went well, by its kind.
+    switched : dict
+        Components that were taken out or replaced, until a person restores them.
     """
 
     leases: dict[tuple[str, str], Lease] = field(default_factory=dict)
@@ -106,3 +109,4 @@ class Known:
     rejected: dict[str, Order] = field(default_factory=dict)
     calmed_ms: int = 0
     drills: dict[str, Drilled] = field(default_factory=dict)
+    switched: Switches = field(default_factory=dict)

@@ -26,6 +26,7 @@ from acting.records import (
     Record,
     Word,
 )
+from acting.switches import note_executed, restore
 from acting.trust import recommendation_in
 from detector.verdicts import RecommendationRecord
 
@@ -115,6 +116,8 @@ class Ledger:
                 continue
             lease.state = ENDS[outcome.end]
             lease.ended_ms, lease.detail = at_ms, outcome.detail
+            if lease.state is LeaseState.EXECUTED:
+                note_executed(self.known.switched, lease.recommendation, at_ms)
             if lease.state is LeaseState.RELEASED:
                 begun = Done(lease.recommendation, lease.granted_ms)
                 self.known.done.remove(begun)
@@ -148,6 +151,8 @@ class Ledger:
                 known.rejected[order.recommendation_id] = order
             case Word.CALM:
                 known.calmed_ms = at_ms
+            case Word.RESTORE:
+                restore(known.switched, order)
 
     def _forget(self, at_ms: int) -> None:
         """Keep what can still matter."""

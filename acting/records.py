@@ -44,7 +44,8 @@ class Word(StrEnum):
     stop, resume: the kill switch. freeze, thaw: a service, or all. approve, reject: a
     recommendation. mode: the most that a service may do by itself (any other value:
     what its rule says). calm: a storm is over. approvals: how many people have to
-    agree (any other value: as many as the rule says).
+    agree (any other value: as many as the rule says). restore: a component that was
+    taken out or replaced comes back as its owner wrote it.
     """
 
     STOP = "stop"
@@ -56,6 +57,7 @@ class Word(StrEnum):
     REJECT = "reject"
     CALM = "calm"
     APPROVALS = "approvals"
+    RESTORE = "restore"
 
 
 class Mode(StrEnum):
@@ -119,7 +121,8 @@ class Order(
 ):
     """What a person said, with who and why; `EVERY` stands for all services.
 
-    ``value`` is the mode, the action that is approved, or the number of approvals.
+    ``value`` is the mode, the action that is approved, the number of approvals, or the
+    component that is restored.
     """
 
     word: Word

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from detector.events import Deploy
 
 if TYPE_CHECKING:
@@ -38,6 +40,22 @@ def describe(release: Release, event: Deploy, *, fresh: bool) -> None:
     release.change_url = event.change_url or release.change_url
     release.changes = dict(event.components) or release.changes
     release.fixes = tuple(event.fixes) or release.fixes
+
+
+def of_component(event: Deploy) -> Deploy:
+    """A deploy of a component under the component's own version.
+
+    Examples
+    --------
+    >>> told = Deploy(ts=0, service="s", release="2", component="cart")
+    >>> of_component(told).release
+    '2'
+    >>> of_component(replace(told, component_version="7")).release
+    '7'
+    """
+    if event.component is None or event.component_version is None:
+        return event
+    return replace(event, release=event.component_version, component_version=None)
 
 
 def note_step(release: Release, event: Deploy) -> None:

@@ -156,6 +156,7 @@ class Deploy(Envelope, kw_only=True, omit_defaults=True, tag="deploy"):
     change: Change = "code"
     components: dict[str, Name] = {}
     component: Name | None = None
+    component_version: Name | None = None
     depends_on: Annotated[list[Text], Meta(max_length=64)] = []
     fixes: Annotated[list[Text], Meta(max_length=64)] = []
     rollback: Literal["auto", "manual", "forbidden"] | None = None

@@ -119,6 +119,8 @@ FIELDS: dict[type[msgspec.Struct], dict[str, str]] = {
         "change": "What kind of change it is.",
         "components": "Components of the release by name and version.",
         "component": "The component that changes, where it is not the whole release.",
+        "component_version": "Its version, where release names the whole release and "
+        "not the component's version.",
         "depends_on": "Services or releases it needs.",
         "fixes": "Signatures of errors it is meant to end.",
         "rollback": "Whether it may be rolled back, and by whom: auto leaves that to "

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
-from detector.describing import describe, note_step
+from detector.describing import describe, note_step, of_component
 from detector.events import Deploy
 
 RELEASES_MAX = 64
@@ -131,6 +131,7 @@ class Registry(Struct, array_like=True):
         """Apply one deploy event: start, ramp step, end, or the way back."""
         if self._takes_out(event):
             return self.releases[event.release]
+        event = of_component(event)
         release = self._of_deploy(event)
         if release.shown != event.release:  # no room left: traffic, never judged
             return release

@@ -142,6 +142,8 @@ class Settings:
         Tokens may go in the clear beyond this machine: a proxy in front speaks TLS.
     gates_rate : int
         Requests a second of one token; ten seconds' worth may come at once.
+    flags_file : Path or None
+        File of the feature flags that the gates serve.
     demo : bool
         Demonstration on one machine: a random identity key will do.
     """
@@ -178,6 +180,7 @@ class Settings:
     gates_tls_clients: Path | None = None
     gates_plain: bool = False
     gates_rate: int = 50
+    flags_file: Path | None = None
     demo: bool = False
 
     @classmethod
@@ -294,6 +297,7 @@ VARIABLES: dict[str, Variable] = {
     "gates_rate": Variable(
         "GATES_RATE", integer(1, 100_000), "requests a second of one token"
     ),
+    "flags_file": Variable("FLAGS_FILE", file, "file of feature flags that they serve"),
     "demo": Variable("DEMO", flag, "1: demonstration, random identity key"),
 }
 IDENTITY = ("IDENTITY_KEY", "IDENTITY_KEY_FILE")

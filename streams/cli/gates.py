@@ -17,6 +17,7 @@ from streams.gate.access import NAME, PATTERN, Scope, TokenFile, digest_of, new_
 from streams.gate.board import Board
 from streams.gate.executions import Executions
 from streams.gate.exposure import check_exposure
+from streams.gate.flags import FlagDesk
 from streams.gate.judging import Judge
 from streams.gate.server import Access, Gates
 from streams.gate.tls import Certificates
@@ -93,12 +94,15 @@ async def _serve(conf: Settings) -> None:
     access = access_of(conf)
     executions = await asyncio.to_thread(Executions, conf, monotonic_s=monotonic_s)
     board = Board(conf, now_ms=now_ms)
+    judge = Judge(board, executions, verifier, now_ms=now_ms)
+    desk = FlagDesk(conf.flags_file, judge.ledger) if conf.flags_file else None
     server = Gates(
-        Judge(board, executions, verifier, now_ms=now_ms),
+        judge,
         access,
         host=conf.gates_host,
         port=conf.gates_port,
         monotonic_s=monotonic_s,
+        flags=desk,
     )
     ended = asyncio.Event()
     for one in (signal.SIGTERM, signal.SIGINT):

@@ -37,7 +37,8 @@ def order(
     stop, resume: the kill switch. freeze, thaw: with --service, or all. mode VALUE: the
     most that is done by machine, `rule` for what the rule says. approve ID --action A,
     reject ID: one recommendation. approvals N: how many people have to agree, `rule`
-    for what the rule says. calm: a storm of rollbacks is over.
+    for what the rule says. calm: a storm of rollbacks is over. restore COMPONENT
+    --service S: its flag is as its owner wrote it again.
     """
     made = _order(Word(word), value, service, action, actor or who(), why)
     with closing(opened()) as executions:
@@ -56,6 +57,10 @@ def _order(
         return Order(word, actor, why, service, action or "", value)
     if word is Word.MODE and value not in (*Mode, "rule"):
         raise Refused(f"mode needs one of {', '.join(Mode)} or rule")
+    if word is Word.RESTORE:
+        if not value or service == EVERY:
+            raise Refused("restore needs a component, and its service: --service")
+        return Order(word, actor, why, service, value)
     numbers = [str(n) for n in range(1, APPROVALS_MAX + 1)]
     if word is Word.APPROVALS and value not in (*numbers, "rule"):
         raise Refused(f"approvals needs one of {', '.join(numbers)} or rule")

@@ -12,13 +12,13 @@ import msgspec
 from kafka.errors import KafkaError
 
 from detector.verdicts import VerdictRecord
-from detector.wire import scope_name
 from streams.errors import Unreachable
 from streams.gate.reading import (
     RECOMMENDED_WITHIN_MS,
     Release,
     Signed,
     Situation,
+    is_about,
     is_newer,
     regressed_now,
     signed_of,
@@ -85,9 +85,12 @@ class Board:
         if self.problem:
             raise Unreachable(self.problem)
         with self._lock:
-            verdict = self._verdicts.get(scope_name(*asked).encode())
+            known = [self._verdicts.get(name) for name in asked.names]
+            verdict = next((one for one in known if one is not None), None)
             wanted = verdict.recommendation_id if verdict else None
             found = self._recommended.get(wanted) if wanted else None
+            if not is_about(asked, verdict, found):
+                verdict = found = None
             pulse, told_ms = self._pulses.get(
                 partition_of(asked.service.encode(), self._partitions), (None, None)
             )

@@ -223,10 +223,11 @@ class ReasonTold(Struct):
     reason: str
 
 
-class StatusTold(Struct):
-    """``ok``, or what is missing."""
+class StatusTold(Struct, omit_defaults=True):
+    """``ok``, or what is missing; why the flags that are served may be old."""
 
     status: str
+    flags: str | None = None
 
 
 class Problem(Exception):

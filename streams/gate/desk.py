@@ -10,6 +10,7 @@ from acting.protocols import Standing
 from streams.errors import Unreachable
 from streams.gate.access import Bearer, Scope, Tokens, token_in
 from streams.gate.bodies import Limited, Problem
+from streams.gate.flags import FlagDesk
 from streams.gate.judging import Judge, Known
 from streams.gate.limits import Buckets, network_of
 from streams.gate.reading import Release
@@ -44,6 +45,7 @@ class Desk:
         description: bytes,
     ) -> None:
         self.judge = judge
+        self.flags: FlagDesk | None = None
         self.description = description
         self._tokens = tokens
         self._buckets = buckets

@@ -17,9 +17,17 @@ async def healthz(_: Visit) -> web.Response:
 
 
 async def readyz(visit: Visit) -> web.Response:
-    """All topics were read, and Kafka answers."""
-    problem = visit.desk.judge.board.problem
-    return json_answer(StatusTold(problem or "ok"), 503 if problem else 200)
+    """All topics were read, and Kafka answers.
+
+    Flags that are served, if old ones, are no reason to send nobody here.
+    """
+    problem, flags = visit.desk.judge.board.problem, visit.desk.flags
+    old = flags.problem if flags is not None else ""
+    if flags is not None and flags.served is None:
+        problem = problem or old
+    return json_answer(
+        StatusTold(problem or "ok", old or None), 503 if problem else 200
+    )
 
 
 async def description(visit: Visit) -> web.Response:

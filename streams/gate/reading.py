@@ -40,6 +40,15 @@ class Release(NamedTuple):
     release: str
     component: str | None
 
+    @property
+    def names(self) -> list[bytes]:
+        """Keys of the verdicts that may be about it: its own, then the release's.
+
+        A component that a release brings has no verdict of its own.
+        """
+        whole = self._replace(component=None)
+        return [scope_name(*one).encode() for one in dict.fromkeys((self, whole))]
+
 
 class Signed(NamedTuple):
     """A recommendation as it stands in its topic."""
@@ -104,13 +113,14 @@ class Topics:
             If what a worker wrote can not be read.
         """
         with self._explained():
-            key = scope_name(*asked).encode()
-            verdict, services, regressed = self._verdict(key, now_ms)
+            verdict, services, regressed = self._verdict(asked, now_ms)
             wanted = verdict.recommendation_id if verdict else None
             since_ms = now_ms - RECOMMENDED_WITHIN_MS
             recommendation = (
                 self._recommendation(wanted, since_ms) if wanted is not None else None
             )
+            if not is_about(asked, verdict, recommendation):
+                verdict = recommendation = None
             pulse, told_ms = self._pulse(asked.service)
         return Situation(verdict, recommendation, pulse, told_ms, services, regressed)
 
@@ -145,19 +155,21 @@ class Topics:
             ) from error
 
     def _verdict(
-        self, key: bytes, now_ms: int
+        self, asked: Release, now_ms: int
     ) -> tuple[VerdictRecord | None, int, int]:
-        """The newest of a key; number of services, and of those just regressed."""
-        newest: bytes | None = None
+        """The newest about it; number of services, and of those just regressed."""
+        names = asked.names
+        newest: dict[bytes, bytes] = {}
         known: dict[bytes, _Named] = {}
         for record in self._read(self._parts("verdicts")):
-            if record.key == key:
-                newest = record.value
+            if record.key in names:
+                newest[record.key] = record.value
             if record.value:
                 known[record.key] = msgspec.json.decode(record.value, type=_Named)
             else:
                 known.pop(record.key, None)
-        found = msgspec.json.decode(newest, type=VerdictRecord) if newest else None
+        value = next((newest[name] for name in names if newest.get(name)), None)
+        found = msgspec.json.decode(value, type=VerdictRecord) if value else None
         services = {one.service for one in known.values()}
         return found, len(services), regressed_now(known.values(), now_ms)
 
@@ -225,6 +237,18 @@ def signed_of(record: Any) -> Signed:
     body = msgspec.json.decode(record.value, type=RecommendationRecord)
     signature = dict(record.headers).get(HEADER, b"").decode("ascii", "replace")
     return Signed(record.topic, record.key.decode(), record.value, signature, body)
+
+
+def is_about(
+    asked: Release, verdict: VerdictRecord | None, found: Signed | None
+) -> bool:
+    """Whether a verdict answers a question about a component.
+
+    That of a whole release does only as far as its recommendation is about it.
+    """
+    if verdict is None or asked.component == verdict.component:
+        return True
+    return found is not None and found.record.component == asked.component
 
 
 def is_newer(found: Signed, known: Signed | None) -> bool:

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from streams.errors import Unreachable
-from streams.gate.access import TokenFile
+from streams.gate.access import Scope, TokenFile
 from streams.gate.bodies import Limited, Problem
 from streams.gate.desk import Desk
+from streams.gate.flags import FlagDesk, add_flags
 from streams.gate.judging import Judge
 from streams.gate.limits import Buckets
 from streams.gate.openapi import PROBLEM, rendered
@@ -67,6 +68,8 @@ class Gates:
         Where to listen; port 0 takes any free one.
     monotonic_s : callable
         Clock for limits.
+    flags : FlagDesk or None
+        Serves feature flags.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Gates:
         host: str,
         port: int,
         monotonic_s: Callable[[], float],
+        flags: FlagDesk | None = None,
     ) -> None:
         tokens, certificates = access.tokens, access.certificates
         self._desk = Desk(
@@ -86,6 +90,7 @@ class Gates:
             is_open=is_loopback(host),
             description=rendered(ROUTES),
         )
+        self._desk.flags = self._flags = flags
         self._watched = [one for one in (tokens, certificates) if one is not None]
         self._watching: asyncio.Task[None] | None = None
         self._names = HostNames(host, access.names)
@@ -124,7 +129,14 @@ class Gates:
                 app.router.add_get(route.path, handle)
             else:
                 app.router.add_route(route.method, route.path, handle)
+        add_flags(app, self._flags, self._admit_reader)
         return app
+
+    def _admit_reader(self, request: web.Request) -> None:
+        try:
+            Visit(self._desk, request).admit(Scope.READ)
+        except Limited as error:
+            raise Problem.later(error.wait_s) from error
 
     async def _watch(self) -> None:
         while True:

@@ -467,3 +467,33 @@ def test_limits_give_way_to_two() -> None:
     assert story.ask(soon, NOW + MINUTE).why is Why.COOLDOWN
     agree(story, soon, "bob")
     assert story.ask(soon, NOW + MINUTE).answer is Answer.ACT
+
+
+def test_switches_hold_until_restored() -> None:
+    """A component that was taken out stays out, however its lease ends up; a person
+    restores it. What failed, or was no component, switches nothing."""
+    ledger = Ledger()
+    told = {"withdraw": End.EXECUTED, "replace": End.FAILED, "rollback": End.EXECUTED}
+    for index, (action, end) in enumerate(told.items()):
+        part = None if action == "rollback" else f"part{index}"
+        wanted = wish(action=Action(action), component=part, service=f"s{index}")
+        token = f"{index:016d}"
+        ruling = ledger.take(claim(wanted, token=token), NOW)
+        assert ruling is not None
+        assert ruling.answer is Answer.ACT
+        ledger.take(Outcome(token, end), NOW + 1)
+    (place,) = ledger.known.switched
+    assert place == ("s0", "production", "part0")
+    for service, part in (("s1", "part0"), ("s0", "part1")):
+        ledger.take(Order(Word.RESTORE, "ada", "fixed", service, part), NOW + 2)
+    assert list(ledger.known.switched) == [place]
+    ledger.take(Order(Word.RESTORE, "ada", "fixed", "s0", "part0"), NOW + 3)
+    assert ledger.known.switched == {}
+
+
+def test_blocked_needs_a_person() -> None:
+    """A recommendation that leads nowhere asks for a person, not for patience."""
+    state = RecommendationState.BLOCKED
+    ruling = Ledger().take(claim(wish(state=state, target=None)), NOW)
+    assert ruling is not None
+    assert (ruling.answer, ruling.why) == (Answer.NEEDS_APPROVAL, Why.NO_TARGET)

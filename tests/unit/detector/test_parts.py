@@ -164,3 +164,22 @@ def test_restore_changes_nothing(cut: int) -> None:
     parts = feed(begun, log.records[:cut])
     parts += feed(restored(begun), log.records[cut:])
     assert [o.value for o in parts] == whole
+
+
+def test_component_deploy_names_its_version() -> None:
+    """A component that is deployed alone may name its release and its version, or its
+    version in place of a release: both say the same."""
+    found = []
+    for told in ({"component_version": "7"}, {"release": "7"}):
+        log = Log()
+        for window in range(BEFORE):
+            log.add(at(window + 1) + 500, *records(window, "1", OLD, {}))
+        start = {"release": "1", "component": "cart", "predecessor": "6", **told}
+        log.add(at(BEFORE), deploy(BEFORE, **start))
+        for window in range(BEFORE, UNTIL):
+            old = records(window, "1", OLD, {})
+            new = records(window, "1", {"cart": "7"}, {"cart": 20})
+            log.add(at(window + 1) + 500, *old, *new)
+        found.append([(o.topic, o.value) for o in run(log)])
+        assert first(log) == ("replace", "7", "cart", "6")
+    assert found[0] == found[1]
