@@ -12,6 +12,7 @@ from streams.gate.access import Bearer, Scope, Tokens, token_in
 from streams.gate.bodies import Limited, Problem
 from streams.gate.judging import Judge, Known
 from streams.gate.limits import Buckets, network_of
+from streams.gate.metrics import GateMetrics
 from streams.gate.reading import Release
 
 ANYBODY = Bearer("anybody on this machine", Scope.READ)
@@ -32,6 +33,8 @@ class Desk:
         Without tokens everybody who reaches the server may read.
     description : bytes
         The OpenAPI document.
+    metrics : GateMetrics
+        Counts requests.
     """
 
     def __init__(
@@ -42,9 +45,11 @@ class Desk:
         *,
         is_open: bool,
         description: bytes,
+        metrics: GateMetrics,
     ) -> None:
         self.judge = judge
         self.description = description
+        self.metrics = metrics
         self._tokens = tokens
         self._buckets = buckets
         self._is_open = is_open

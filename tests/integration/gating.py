@@ -29,6 +29,7 @@ from streams.gate.access import Scope, TokenFile, digest_of, new_token
 from streams.gate.board import Board
 from streams.gate.executions import Executions
 from streams.gate.judging import Judge
+from streams.gate.metrics import GateMetrics
 from streams.gate.server import Access, Gates
 from streams.gate.tls import Certificates
 from streams.progress import LaneState
@@ -245,7 +246,12 @@ class Served:
 
     async def _listen(self) -> None:
         self.gates = Gates(
-            self.judge, self.access, host="127.0.0.1", port=0, monotonic_s=monotonic_s
+            self.judge,
+            self.access,
+            host="127.0.0.1",
+            port=0,
+            metrics=GateMetrics(self.judge, now_ms=now_ms),
+            monotonic_s=monotonic_s,
         )
         await self.gates.start()
         self.port = self.gates.port
