@@ -135,7 +135,11 @@ class Gates:
         while True:
             await asyncio.sleep(LOOK_S)
             for one in self._watched:
-                one.poll()
+                try:
+                    one.poll()
+                except Exception:
+                    # What holds goes on to hold, and the next look may do better.
+                    logger.exception("gates.look_failed")
 
     def _visited(
         self, route: Route
