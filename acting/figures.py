@@ -1,24 +1,42 @@
-"""What the claims say in numbers, for whoever shows them."""
+"""Figures about acting: what waits for people, what machines may still do."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Iterable
 
-from acting.interlocks import BUDGETS, LARGE
-from acting.known import DAY_MS, Known
+from acting.interlocks import DAILY_MAX, LARGE, approval, effective_mode
+from acting.known import DAY_MS, Known, Request
+from acting.records import Claim, Mode
+from detector.verdicts import RecommendationRecord, RecommendationState
 
+NOBODY = Claim("nobody-claims-this", "nobody", "-", "-", b"", "-")
 DRILL_KINDS = ("gate",)
 """Ways that ought to be drilled: shown as never drilled until they are."""
 
+OPEN = (RecommendationState.OPEN, RecommendationState.ACKNOWLEDGED)
 
-class Budget(NamedTuple):
-    """What is left of what machines may do for a service by themselves."""
 
-    service: str
-    environment: str
-    span: str
-    left: float
+def waits_for_person(known: Known, wanted: RecommendationRecord, at_ms: int) -> bool:
+    """Whether a recommendation could be carried out now if a person agreed."""
+    if wanted.state not in OPEN or at_ms > wanted.expires_at:
+        return False
+    if wanted.id in known.rejected or (wanted.id, wanted.action) in known.leases:
+        return False
+    return approval(known, Request(NOBODY, wanted, at_ms)) is not None
+
+
+def budget_left(known: Known, at_ms: int) -> dict[tuple[str, str], int]:
+    """How many large actions machines may take alone before a day is over.
+
+    By service and environment, of those that have had one within a day.
+    """
+    spent = Counter(
+        (done.recommendation.service, done.recommendation.environment)
+        for done in known.done
+        if done.at_ms > at_ms - DAY_MS and done.recommendation.action in LARGE
+    )
+    return {place: max(0, DAILY_MAX - number) for place, number in spent.items()}
 
 
 def drills(known: Known) -> dict[str, int]:
@@ -27,23 +45,18 @@ def drills(known: Known) -> dict[str, int]:
     return found | {kind: one.at_ms for kind, one in sorted(known.drills.items())}
 
 
-def budgets(known: Known, at_ms: int) -> list[Budget]:
-    """Budgets of all services that had an action within a day, the spent ones too."""
-    done = [one for one in known.done if one.at_ms > at_ms - DAY_MS]
-    large = [one for one in done if one.recommendation.action in LARGE]
-    found = []
-    for most, span_ms, word in BUDGETS:
-        used = Counter(
-            (one.recommendation.service, one.recommendation.environment)
-            for one in large
-            if one.at_ms > at_ms - span_ms
-        )
-        places = {
-            (one.recommendation.service, one.recommendation.environment)
-            for one in large
-        }
-        found += [
-            Budget(*place, word, max(0.0, 1 - used[place] / most))
-            for place in sorted(places)
-        ]
+def modes(known: Known, recommended: Iterable[RecommendationRecord]) -> dict[str, Mode]:
+    """How far machines may go by service.
+
+    Where something is recommended the least of its rule's mode and what people allow,
+    else what people allow; ``*`` is every service.
+    """
+    found = dict(known.modes)
+    newest: dict[str, RecommendationRecord] = {}
+    for one in recommended:
+        before = newest.get(one.service)
+        if before is None or one.issued_at > before.issued_at:
+            newest[one.service] = one
+    for service, one in newest.items():
+        found[service] = effective_mode(known, Request(NOBODY, one, one.issued_at))
     return found

@@ -221,6 +221,57 @@ SOURCES = (
     ),
 )
 
+ACTING = (
+    Metric(
+        "gate_requests_total",
+        "counter",
+        ("protocol", "answer"),
+        "Requests to the gates by who speaks so and what it heard: a word of the "
+        "protocol, or the status.",
+    ),
+    Metric(
+        "executions_total",
+        "counter",
+        ("actuator", "outcome"),
+        "Actions by who took them (the kind in front of the holder's name, else job) "
+        "and how they ended. Every gate counts all: take the maximum, not the sum.",
+    ),
+    Metric(
+        "kill_switch_engaged",
+        "gauge",
+        (),
+        "1 while nothing may be executed: an order, or variable or file of the gate.",
+    ),
+    Metric(
+        "mode_info",
+        "info",
+        ("service", "mode"),
+        "1: how far machines may go, by the newest recommendation and by orders; "
+        "service * is every one.",
+    ),
+    Metric(
+        "approval_waiting_seconds",
+        "gauge",
+        R,
+        "Time since the episode began of what a person has to agree to, 0 for what "
+        "waits for nobody; absent without a recommendation.",
+    ),
+    Metric(
+        "action_budget_remaining",
+        "gauge",
+        ("service", "environment"),
+        "Rollbacks and halts that machines may still take alone within a day; absent "
+        "where there was none.",
+    ),
+    Metric(
+        "drill_last_success_timestamp_seconds",
+        "gauge",
+        ("kind",),
+        "When `hypercare drill` last went well, by the way it took; 0 if it never did.",
+    ),
+)
+"""Served by the gates."""
+
 SELF = (
     Metric("build_info", "info", ("version",), "Always 1: the code that decides."),
     Metric("rules_loaded", "gauge", (), "Rules of the newest valid rule set."),
@@ -265,21 +316,4 @@ SELF = (
     ),
 )
 
-GATES = (
-    Metric(
-        "drill_last_success_timestamp_seconds",
-        "gauge",
-        ("kind",),
-        "When `hypercare drill` last went well, by the way it took; 0 if it never did.",
-    ),
-    Metric(
-        "action_budget_remaining_ratio",
-        "gauge",
-        ("service", "environment", "span"),
-        "Part of the rollbacks and halts an hour or a day that machines may still "
-        "begin, of services that had one within a day; 0 is spent.",
-    ),
-)
-"""Read off the claims by whoever serves gates; workers have none of them."""
-
-METRICS: dict[str, Metric] = {m.name: m for m in (*RELEASE, *SOURCES, *SELF, *GATES)}
+METRICS: dict[str, Metric] = {m.name: m for m in (*RELEASE, *SOURCES, *ACTING, *SELF)}

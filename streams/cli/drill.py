@@ -10,9 +10,10 @@ import click
 
 from streams.cli.common import json_option, settings
 from streams.cli.exits import Exit, explained
-from streams.cli.gate import stopped_here, trusted, who
+from streams.cli.gate import trusted, who
 from streams.errors import Refused
 from streams.gate.drill import Clocks, DrillRun, Step
+from streams.gate.stopping import stopped_here
 from streams.settings import Settings
 from streams.signing import Signer
 from streams.wallclock import monotonic_s, now_ms

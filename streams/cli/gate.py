@@ -22,6 +22,7 @@ from streams.errors import Refused, Unreachable
 from streams.gate.asking import Question, Reply, ask, may_act
 from streams.gate.executions import Executions
 from streams.gate.reading import Release, Topics, Unreadable
+from streams.gate.stopping import stopped_here
 from streams.settings import Settings, SettingsError
 from streams.signing import Verifier
 from streams.wallclock import monotonic_s, now_ms
@@ -139,17 +140,6 @@ def trusted(conf: Settings) -> Verifier:
             "workers (`hypercare keys new` makes them)"
         )
     return Verifier.load(conf.public_keys)
-
-
-def stopped_here(conf: Settings) -> Ruling | None:
-    """The kill switches that need no Kafka: a variable and a file."""
-    if conf.stop:
-        text = "HYPERCARE_STOP is set: unset it to let actions happen"
-        return Ruling(Answer.FROZEN, Why.KILLED, text)
-    if conf.stop_file.exists():
-        text = f"{conf.stop_file} is there: remove it to let actions happen"
-        return Ruling(Answer.FROZEN, Why.KILLED, text)
-    return None
 
 
 def who() -> str:

@@ -19,7 +19,9 @@ from streams.gate.executions import Executions
 from streams.gate.exposure import check_exposure
 from streams.gate.flags import FlagDesk
 from streams.gate.judging import Judge
+from streams.gate.metrics import GateMetrics
 from streams.gate.server import Access, Gates
+from streams.gate.stopping import stopped_here
 from streams.gate.tls import Certificates
 from streams.serving import ListenError
 from streams.settings import Settings
@@ -94,13 +96,20 @@ async def _serve(conf: Settings) -> None:
     access = access_of(conf)
     executions = await asyncio.to_thread(Executions, conf, monotonic_s=monotonic_s)
     board = Board(conf, now_ms=now_ms)
-    judge = Judge(board, executions, verifier, now_ms=now_ms)
+    judge = Judge(
+        board,
+        executions,
+        verifier,
+        now_ms=now_ms,
+        stopped_here=lambda: stopped_here(conf),
+    )
     desk = FlagDesk(conf.flags_file, judge.ledger) if conf.flags_file else None
     server = Gates(
         judge,
         access,
         host=conf.gates_host,
         port=conf.gates_port,
+        metrics=GateMetrics(judge, now_ms=now_ms),
         monotonic_s=monotonic_s,
         flags=desk,
     )

@@ -13,6 +13,7 @@ from streams.gate.bodies import Limited, Problem
 from streams.gate.flags import FlagDesk
 from streams.gate.judging import Judge, Known
 from streams.gate.limits import Buckets, network_of
+from streams.gate.metrics import GateMetrics
 from streams.gate.reading import Release
 
 ANYBODY = Bearer("anybody on this machine", Scope.READ)
@@ -33,6 +34,8 @@ class Desk:
         Without tokens everybody who reaches the server may read.
     description : bytes
         The OpenAPI document.
+    metrics : GateMetrics
+        Counts requests.
     """
 
     def __init__(
@@ -43,10 +46,12 @@ class Desk:
         *,
         is_open: bool,
         description: bytes,
+        metrics: GateMetrics,
     ) -> None:
         self.judge = judge
         self.flags: FlagDesk | None = None
         self.description = description
+        self.metrics = metrics
         self._tokens = tokens
         self._buckets = buckets
         self._is_open = is_open

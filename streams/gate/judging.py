@@ -9,6 +9,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from acting.answers import Ruling
+from acting.known import Known as Claims
 from acting.ledger import Ledger
 from acting.protocols import Standing, standing_of
 from acting.records import Record
@@ -42,6 +43,8 @@ class Judge:
         Whose recommendations count.
     now_ms : callable
         Wall clock.
+    stopped_here : callable
+        Why nothing may be executed from this machine, or None.
     """
 
     def __init__(
@@ -51,12 +54,24 @@ class Judge:
         verifier: Verifier,
         *,
         now_ms: Callable[[], int],
+        stopped_here: Callable[[], Ruling | None] = lambda: None,
     ) -> None:
         self.board = board
         self._executions = executions
         self._verifier = verifier
         self._now_ms = now_ms
+        self._stopped_here = stopped_here
         self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def known_claims(self) -> Claims:
+        """What claims and orders have come to, as far as it was read."""
+        return self._executions.ledger.known
+
+    @property
+    def is_stopped_here(self) -> bool:
+        """Whether the kill switch of this machine is on."""
+        return self._stopped_here() is not None
 
     def known(self, asked: Release) -> Known:
         """How a release stands; claims nothing.
@@ -80,6 +95,9 @@ class Judge:
         Without a token the holder asks again and again, as Flagger does, and hears yes
         as long as it holds the lease.
         """
+        stopped = self._stopped_here()
+        if stopped is not None:
+            return stopped
         if token is None:
             signed = self.board.situation(asked, self._now_ms()).recommendation
             held = None if signed is None else await self._held(signed, holder)

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from streams.gate.bodies import StatusTold
-from streams.gate.route import Answer, Route, Visit
+from streams.gate.route import PAGES, Answer, Route, Visit
 from streams.serving import json_answer
 
 
@@ -30,6 +30,13 @@ async def readyz(visit: Visit) -> web.Response:
     )
 
 
+async def metrics(visit: Visit) -> web.Response:
+    """The gates' own metrics."""
+    accept = visit.request.headers.get("Accept", "")
+    body, kind = await visit.desk.metrics.page(accept)
+    return web.Response(body=body, headers={"Content-Type": kind})
+
+
 async def description(visit: Visit) -> web.Response:
     """What there is to ask, for programs."""
     return web.Response(body=visit.desk.description, content_type="application/json")
@@ -42,7 +49,16 @@ ROUTES = (
         handler=description,
         summary="This document.",
         scope=None,
+        protocol=PAGES,
         answers={200: Answer("OpenAPI 3.1", dict[str, Any])},
+    ),
+    Route(
+        method="GET",
+        path="/metrics",
+        handler=metrics,
+        summary="Metrics of this gate, for Prometheus.",
+        protocol=PAGES,
+        answers={200: Answer("Prometheus text or OpenMetrics", str, "text/plain")},
     ),
     Route(
         method="GET",
@@ -50,6 +66,7 @@ ROUTES = (
         handler=healthz,
         summary="Whether the process answers.",
         scope=None,
+        protocol=PAGES,
         answers={200: Answer("it does", StatusTold)},
     ),
     Route(
@@ -58,6 +75,7 @@ ROUTES = (
         handler=readyz,
         summary="Whether all topics were read once and Kafka answers.",
         scope=None,
+        protocol=PAGES,
         answers={
             200: Answer("they were", StatusTold),
             503: Answer("what is missing", StatusTold),

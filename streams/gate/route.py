@@ -16,6 +16,9 @@ from streams.gate.access import Bearer, Scope
 from streams.gate.bodies import NAME_CHARS_MAX, Problem
 from streams.gate.desk import Desk
 
+PAGES = "pages"
+"""Protocol of what supervisors and scrapers ask again and again: it is not counted."""
+
 
 class Param(NamedTuple):
     """A value in the query."""

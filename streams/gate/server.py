@@ -21,8 +21,9 @@ from streams.gate.desk import Desk
 from streams.gate.flags import FlagDesk, add_flags
 from streams.gate.judging import Judge
 from streams.gate.limits import Buckets
+from streams.gate.metrics import GateMetrics
 from streams.gate.openapi import PROBLEM, rendered
-from streams.gate.route import Route, Visit
+from streams.gate.route import PAGES, Route, Visit
 from streams.gate.table import ROUTES
 from streams.gate.tls import Certificates
 from streams.hosts import HostNames, is_loopback
@@ -66,6 +67,8 @@ class Gates:
         Who may ask.
     host, port : str, int
         Where to listen; port 0 takes any free one.
+    metrics : GateMetrics
+        Counts requests.
     monotonic_s : callable
         Clock for limits.
     flags : FlagDesk or None
@@ -79,6 +82,7 @@ class Gates:
         *,
         host: str,
         port: int,
+        metrics: GateMetrics,
         monotonic_s: Callable[[], float],
         flags: FlagDesk | None = None,
     ) -> None:
@@ -89,6 +93,7 @@ class Gates:
             Buckets(access.rate_per_s, monotonic_s),
             is_open=is_loopback(host),
             description=rendered(ROUTES),
+            metrics=metrics,
         )
         self._desk.flags = self._flags = flags
         self._watched = [one for one in (tokens, certificates) if one is not None]
@@ -142,7 +147,11 @@ class Gates:
         while True:
             await asyncio.sleep(LOOK_S)
             for one in self._watched:
-                one.poll()
+                try:
+                    one.poll()
+                except Exception:
+                    # What holds goes on to hold, and the next look may do better.
+                    logger.exception("gates.look_failed")
 
     def _visited(
         self, route: Route
@@ -150,27 +159,40 @@ class Gates:
         async def handle(request: web.Request) -> web.StreamResponse:
             visit = Visit(self._desk, request)
             try:
-                if route.scope is not None and not route.admits_late:
-                    visit.admit(route.scope, is_limited=route.is_limited)
-                visit.check_query(route.query)
-                return await route.handler(visit)
-            except Limited as error:
-                if route.fallback is None:
-                    raise Problem.later(error.wait_s) from error
-                return route.fallback(visit, str(error))
-            except Unreachable as error:
-                if route.fallback is None:
-                    raise Problem(503, str(error)) from error
-                return route.fallback(visit, str(error))
-            except (Problem, web.HTTPException):
-                raise
-            except Exception as error:
-                logger.exception("gates.failed path=%s", route.path)
-                if route.fallback is None:
-                    raise Problem(500, BROKEN) from error
-                return route.fallback(visit, BROKEN)
+                answer = await self._answered(route, visit)
+            except Problem as problem:
+                answer = _problem(problem)
+            except web.HTTPException as error:
+                answer = _problem(_of(error))
+            if route.protocol != PAGES:
+                heard = visit.answer or str(answer.status)
+                self._desk.metrics.count(route.protocol, heard)
+            return answer
 
         return handle
+
+    async def _answered(self, route: Route, visit: Visit) -> web.StreamResponse:
+        """What a route answers, in the words of those who take errors for more."""
+        try:
+            if route.scope is not None and not route.admits_late:
+                visit.admit(route.scope, is_limited=route.is_limited)
+            visit.check_query(route.query)
+            return await route.handler(visit)
+        except Limited as error:
+            if route.fallback is None:
+                raise Problem.later(error.wait_s) from error
+            return route.fallback(visit, str(error))
+        except Unreachable as error:
+            if route.fallback is None:
+                raise Problem(503, str(error)) from error
+            return route.fallback(visit, str(error))
+        except (Problem, web.HTTPException):
+            raise
+        except Exception as error:
+            logger.exception("gates.failed path=%s", route.path)
+            if route.fallback is None:
+                raise Problem(500, BROKEN) from error
+            return route.fallback(visit, BROKEN)
 
     async def _guard(
         self, request: web.Request, handler: Handler
@@ -182,8 +204,13 @@ class Gates:
         except Problem as problem:
             return _problem(problem)
         except web.HTTPException as error:
-            kept = {k: v for k, v in error.headers.items() if k == "Allow"}
-            return _problem(Problem(error.status, error.reason, kept))
+            return _problem(_of(error))
+
+
+def _of(error: web.HTTPException) -> Problem:
+    """What aiohttp refuses by itself: an unknown path, a method, a large body."""
+    kept = {k: v for k, v in error.headers.items() if k == "Allow"}
+    return Problem(error.status, error.reason, kept)
 
 
 def _problem(problem: Problem) -> web.Response:

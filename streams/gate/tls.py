@@ -44,7 +44,7 @@ class Certificates:
             return
         try:
             self._made()
-            self.context.load_cert_chain(*self._files)
+            self._load(self.context)
         except (Refused, OSError) as error:
             logger.error("gates.certificate_refused the old one holds: %s", error)
         else:
@@ -54,8 +54,7 @@ class Certificates:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
-            # An encrypted key would ask whoever sits at the terminal.
-            context.load_cert_chain(*self._files, password=lambda: "")
+            self._load(context)
             if self._clients is not None:
                 context.load_verify_locations(self._clients)
                 context.verify_mode = ssl.CERT_REQUIRED
@@ -65,3 +64,7 @@ class Certificates:
                 f"{names}: no certificate with its key: {error.strerror or error}"
             ) from error
         return context
+
+    def _load(self, context: ssl.SSLContext) -> None:
+        # An encrypted key would ask whoever sits at the terminal.
+        context.load_cert_chain(*self._files, password=lambda: "")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from acting.answers import Answer, Ruling, Why
+from streams import serving
 from streams.errors import Refused
 from streams.gate import bodies
 from streams.gate.access import TokenFile, digest_of, new_token
@@ -209,6 +211,58 @@ def test_slow_body_is_not_awaited(
         b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
     )
     assert raw(served, head).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /v1/gate HTT", b"GET / HTTP/1.1\r\nX: 1"])
+def test_slow_heads_are_closed(
+    place: Place, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """A connection that sends no whole head is closed, not kept."""
+    monkeypatch.setattr(serving, "IDLE_S", 0.3)
+    with place.served() as gates:
+        assert raw(gates, sent) == b""
+
+
+def test_switch_of_the_machine_holds(place: Place) -> None:
+    """While the kill switch of the machine is on, a claim and Flagger's rollback hear
+    no, questions go on, and the metric shows it."""
+    hook = {"name": "shop", "namespace": "x", "metadata": {"release": "regressed"}}
+    claim = {"service": "shop", "release": "regressed", "token": "s" * 16}
+    switch = Ruling(Answer.FROZEN, Why.KILLED, "the file is there")
+    with place.served(stopped_here=lambda: switch) as gates:
+        said = gates.ask("/v1/claims", claim).body
+        assert (said["answer"], said["why"]) == (22, "killed")
+        found = gates.ask("/flagger/rollback", hook)
+        assert found.status == 409
+        assert found.body["reason"].startswith("killed")
+        assert gates.ask(SHOP).status == 200
+        assert "hypercare_kill_switch_engaged 1.0" in gates.ask("/metrics").text
+        leases = gates.ask("/v1/executions").body["leases"]
+        assert not [one for one in leases if one["release"] == "regressed"]
+
+
+def test_own_fault_is_a_stale_verdict(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours is told to jobs as 500, to Argo and Flagger as a verdict that
+    is stale; what went wrong stands in the log alone."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("secret")
+
+    with place.served() as gates:
+        monkeypatch.setattr(gates.board, "situation", broken)
+        monkeypatch.setattr(gates.board, "recommendations", broken)
+        hook = {"name": "shop", "namespace": "x", "metadata": {"release": "1"}}
+        found = [
+            gates.ask("/v1/recommendations"),
+            gates.ask(SHOP),
+            gates.ask("/flagger/rollout", hook),
+            gates.ask("/flagger/rollback", hook),
+        ]
+    assert [one.status for one in found] == [500, 200, 200, 409]
+    assert found[1].body["data"]["standing"] == "stale"
+    assert not [one for one in found if "secret" in one.text]
 
 
 def test_limits_are_told_to_jobs(place: Place) -> None:

@@ -7,7 +7,7 @@ import http.client
 import json
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 from kafka import KafkaProducer
 
+from acting.answers import Ruling
 from detector.verdicts import (
     Action,
     ReasonCode,
@@ -29,6 +30,7 @@ from streams.gate.access import Scope, TokenFile, digest_of, new_token
 from streams.gate.board import Board
 from streams.gate.executions import Executions
 from streams.gate.judging import Judge
+from streams.gate.metrics import GateMetrics
 from streams.gate.server import Access, Gates
 from streams.gate.tls import Certificates
 from streams.progress import LaneState
@@ -193,9 +195,11 @@ class Place:
         )
 
     @contextmanager
-    def served(self, **access: Any) -> Iterator[Served]:
+    def served(
+        self, *, stopped_here: Callable[[], Ruling | None] = lambda: None, **access: Any
+    ) -> Iterator[Served]:
         """Gates in a thread of their own, ready to answer."""
-        served = Served(self, access)
+        served = Served(self, access, stopped_here)
         try:
             served.start()
             yield served
@@ -212,9 +216,16 @@ class Served:
         Which topics they read.
     access : dict
         Fields of ``Access``; a token file is set unless it says otherwise.
+    stopped_here : callable
+        The kill switch of this machine.
     """
 
-    def __init__(self, place: Place, access: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        place: Place,
+        access: Mapping[str, Any],
+        stopped_here: Callable[[], Ruling | None],
+    ) -> None:
         self._place = place
         known = {"tokens": TokenFile(place.token_file), "rate_per_s": 10_000.0}
         self.access = Access(**known | dict(access))
@@ -222,7 +233,13 @@ class Served:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.executions = Executions(place.settings, monotonic_s=monotonic_s)
         self.board = Board(place.settings, now_ms=now_ms)
-        self.judge = Judge(self.board, self.executions, place.verifier, now_ms=now_ms)
+        self.judge = Judge(
+            self.board,
+            self.executions,
+            place.verifier,
+            now_ms=now_ms,
+            stopped_here=stopped_here,
+        )
         self.gates: Gates | None = None
         self.port = 0
 
@@ -235,8 +252,7 @@ class Served:
 
     def stop(self) -> None:
         """Leave nothing behind."""
-        if self.gates is not None:
-            self._run(self.gates.stop())
+        self._run(self._end())
         self.board.stop()
         self.executions.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -245,10 +261,24 @@ class Served:
 
     async def _listen(self) -> None:
         self.gates = Gates(
-            self.judge, self.access, host="127.0.0.1", port=0, monotonic_s=monotonic_s
+            self.judge,
+            self.access,
+            host="127.0.0.1",
+            port=0,
+            metrics=GateMetrics(self.judge, now_ms=now_ms),
+            monotonic_s=monotonic_s,
         )
         await self.gates.start()
         self.port = self.gates.port
+
+    async def _end(self) -> None:
+        if self.gates is not None:
+            await self.gates.stop()
+        # Connections that were cut are still being ended.
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for one in others:
+            one.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     def _run(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)

@@ -31,6 +31,9 @@ def test_example_is_valid() -> None:
         ("platform-tickets", "SourceSilent severity=ticket service=shop"),
         ("platform-tickets", "ReleaseUnjudged severity=ticket owner=team-payments"),
         ("platform-tickets", "RulesReloadFailed severity=ticket"),
+        ("platform-tickets", "KillSwitchOn severity=ticket"),
+        ("platform-pager", "ApprovalWaiting severity=page service=shop"),
+        ("platform-tickets", "BudgetExhausted severity=ticket service=shop"),
     ],
 )
 def test_alerts_reach_their_receiver(receiver: str, labels: str) -> None:

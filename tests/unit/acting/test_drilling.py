@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import pytest
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
-from prometheus_client.registry import Collector
 
 from acting.answers import Answer, Why
 from acting.drilling import drill
-from acting.figures import budgets, drills
-from acting.known import Known
+from acting.figures import drills
 from acting.records import Drill, Order, Word, decode, encode
 from detector.verdicts import RecommendationRecord
 from streams.gate.asking import Reply, may_act
-from streams.gate.figures import gate_families
-from tests.unit.acting.test_ledger import DAY, HOUR, MINUTE, NOW, Story, order, wish
+from tests.unit.acting.test_ledger import NOW, Story, order, wish
 
 WENT_WELL = "token-0000000000000001"
 
@@ -90,34 +83,3 @@ def test_granted_drill_would_not_act() -> None:
     assert may_act(Reply(granted, None, wish()))
     assert not may_act(Reply(granted, None, wish(test=True)))
     assert not may_act(Reply(granted))
-
-
-def test_spent_budget_is_shown() -> None:
-    """Budgets of an hour and a day are shown spent, until the day is over."""
-    story = Story()
-    story.ask(wish())
-    known = story.ledger.known
-    shown = [(b.service, b.span, b.left) for b in budgets(known, NOW + MINUTE)]
-    assert shown == [("shop", "hour", 0.0), ("shop", "day", 1 - 1 / 3)]
-    later = [(b.span, b.left) for b in budgets(known, NOW + HOUR)]
-    assert later == [("hour", 1.0), ("day", 1 - 1 / 3)]
-    assert budgets(known, NOW + DAY) == []
-
-
-class _Page(Collector):
-    def __init__(self, known: Known) -> None:
-        self.known = known
-
-    def collect(self) -> Any:
-        yield from gate_families(self.known, NOW + MINUTE)
-
-
-def test_claims_become_metrics() -> None:
-    """The page shows a drill that never was as 0, and what is left of budgets."""
-    story = Story()
-    story.ask(wish())
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Page(story.ledger.known))
-    text = generate_latest(registry).decode()
-    assert 'hypercare_drill_last_success_timestamp_seconds{kind="gate"} 0.0' in text
-    assert 'service="shop",span="hour"} 0.0' in text
