@@ -79,13 +79,14 @@ def test_core_imports_nothing_that_acts() -> None:
     """A module of the core imports calculation and text only, by name."""
     allowed = {
         "acting", "detector", "msgspec", "numpy", "scipy", "yaml", "datasketches",
+        "dateutil",
         "__future__",
         "abc", "array", "ast", "base64", "binascii", "bisect", "collections",
         "contextlib", "copy", "dataclasses", "datetime", "decimal", "difflib", "enum",
         "fractions", "functools", "hashlib", "heapq", "hmac", "html", "inspect",
         "importlib", "io", "itertools", "json", "math", "operator", "re", "statistics",
         "string", "struct", "textwrap", "types", "typing", "unicodedata", "urllib",
-        "zlib",
+        "zlib", "zoneinfo",
     }  # fmt: skip
     for path in sources():
         if path.relative_to(ROOT).parts[0] in ("acting", "detector"):

@@ -161,6 +161,14 @@ class Traffic:
             {**common, "kind": "deploy", "ts": ts, "release": "c", "component": "c"},
             {"kind": "tick", "ts": ts, "service": rng.choice(["all", service])},
             {"kind": "command", "ts": ts, "service": service, "name": "freeze"},
+            {
+                "kind": "command",
+                "ts": ts,
+                "service": service,
+                "name": rng.choice(["mode", "label"]),
+                "recommendation_id": f"rec_{rng.choice('ab')}",
+                "value": rng.choice(["shadow", "rule", "wrong"]),
+            },
             {"kind": "nonsense", "ts": ts},
             {
                 "kind": "command",

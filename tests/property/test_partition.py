@@ -78,6 +78,8 @@ def busy() -> tuple[LogRecord, ...]:
     reload = {**command(45, "ruleset", rules_text=text), "service": "all"}
     now = log.records[-1].timestamp_ms
     log.add(now, {"kind": "nonsense"}, reload)
+    label = command(45, "label", recommendation_id="rec_a", value="wrong")
+    log.add(now, command(45, "mode", value="shadow"), label, label)
     log.add(now, {**usage(10, "1", 5), "id": "late"}, usage(400, "1", 5))
     for record in tail:
         log.records.append(record._replace(offset=len(log.records)))
