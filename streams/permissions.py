@@ -13,6 +13,7 @@ from enum import StrEnum
 from streams.settings import Settings
 from streams.topictable import (
     DEADLETTER,
+    DELIVERIES,
     EXECUTIONS,
     HOT,
     HOT_STATE,
@@ -34,6 +35,9 @@ class Role(StrEnum):
     READER = "reader"
     ACTOR = "actor"
     CREATOR = "creator"
+
+
+SUFFIXES = {Role.COMBINER: "-combiner", Role.ACTOR: "-act"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,14 @@ def permissions(settings: Settings, role: Role) -> tuple[Permission, ...]:
             _topic(settings, LOG, "Describe", "count its partitions"),
             _topic(settings, EXECUTIONS, "Read", "see what was claimed"),
             _topic(settings, EXECUTIONS, "Write", "claim, report and order"),
+            _topic(settings, DELIVERIES, "Read", "know what was delivered"),
+            _topic(settings, DELIVERIES, "Write", "note what was delivered"),
+            Permission(
+                "group",
+                group_of(settings, Role.ACTOR),
+                "Read",
+                "agree on the one `hypercare act` that delivers",
+            ),
         )
     names = f"{settings.prefix}."
     return (
@@ -129,9 +141,8 @@ def _of_combiner(settings: Settings) -> tuple[Permission, ...]:
 
 
 def group_of(settings: Settings, role: Role) -> str:
-    """The consumer group of a role; combiners have one of their own."""
-    suffix = "-combiner" if role is Role.COMBINER else ""
-    return settings.group + suffix
+    """The consumer group of a role; combiners and actors have one of their own."""
+    return settings.group + SUFFIXES.get(role, "")
 
 
 def _topic(settings: Settings, name: str, operation: str, why: str) -> Permission:

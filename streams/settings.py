@@ -136,6 +136,10 @@ class Settings:
         Where `hypercare gates serve` listens.
     gates_tokens : Path or None
         File of the tokens that may ask the gates.
+    actuators : Path or None
+        File of the receivers that `hypercare act` serves.
+    act_host, act_port : str, int
+        Where `hypercare act` serves /metrics, /healthz and /readyz.
     demo : bool
         Demonstration on one machine: a random identity key will do.
     """
@@ -167,6 +171,9 @@ class Settings:
     gates_host: str = "127.0.0.1"
     gates_port: int = 9109
     gates_tokens: Path | None = None
+    actuators: Path | None = None
+    act_host: str = "127.0.0.1"
+    act_port: int = 9111
     demo: bool = False
 
     @classmethod
@@ -272,6 +279,11 @@ VARIABLES: dict[str, Variable] = {
     "gates_host": Variable("GATES_HOST", host, "address of the gates"),
     "gates_port": Variable("GATES_PORT", integer(0, 65535), "port of the gates"),
     "gates_tokens": Variable("GATES_TOKENS", file, "file of those who may ask them"),
+    "actuators": Variable(
+        "ACTUATORS", file, "file of the receivers of `hypercare act`"
+    ),
+    "act_host": Variable("ACT_HOST", host, "address of the metrics of `hypercare act`"),
+    "act_port": Variable("ACT_PORT", integer(0, 65535), "port of these metrics"),
     "demo": Variable("DEMO", flag, "1: demonstration, random identity key"),
 }
 IDENTITY = ("IDENTITY_KEY", "IDENTITY_KEY_FILE")

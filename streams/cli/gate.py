@@ -20,6 +20,7 @@ from streams.cli.common import json_option, settings
 from streams.cli.exits import explained
 from streams.errors import Refused, Unreachable
 from streams.gate.asking import Question, Reply, ask
+from streams.gate.carrying import stopped_here, variables
 from streams.gate.executions import Executions
 from streams.gate.reading import Release, Topics, Unreadable
 from streams.settings import Settings, SettingsError
@@ -97,7 +98,7 @@ def _asked(
 ) -> Reply:
     """The reply, also where nobody can give one."""
     verifier = trusted(conf)
-    stopped = _stopped_here(conf)
+    stopped = stopped_here(conf)
     if stopped is not None:
         return Reply(stopped)
     try:
@@ -141,17 +142,6 @@ def trusted(conf: Settings) -> Verifier:
     return Verifier.load(conf.public_keys)
 
 
-def _stopped_here(conf: Settings) -> Ruling | None:
-    """The kill switches that need no Kafka: a variable and a file."""
-    if conf.stop:
-        text = "HYPERCARE_STOP is set: unset it to let actions happen"
-        return Ruling(Answer.FROZEN, Why.KILLED, text)
-    if conf.stop_file.exists():
-        text = f"{conf.stop_file} is there: remove it to let actions happen"
-        return Ruling(Answer.FROZEN, Why.KILLED, text)
-    return None
-
-
 def who() -> str:
     """Who runs this, for others to read."""
     user = os.environ.get("USER") or f"uid{os.getuid()}"
@@ -182,7 +172,7 @@ def _carry_out(
 ) -> int:
     """Run the command and report its end; the lease is given back if it can not run."""
     assert reply.recommendation is not None
-    known = variables(reply, token)
+    known = variables(reply.recommendation, token)
     try:
         done = subprocess.run(command, env=os.environ | known, check=False)
     except OSError as error:
@@ -194,22 +184,3 @@ def _carry_out(
     executions.append(Outcome(token, End.FAILED, f"exit code {done.returncode}"))
     click.echo(f"hypercare gate: the command ended with {done.returncode}", err=True)
     return COMMAND_FAILED
-
-
-def variables(reply: Reply, token: str) -> dict[str, str]:
-    """What the command finds in its environment."""
-    wanted = reply.recommendation
-    assert wanted is not None
-    found = {
-        "ACTION": wanted.action.value,
-        "TARGET": wanted.target or "",
-        "SERVICE": wanted.service,
-        "ENVIRONMENT": wanted.environment,
-        "RELEASE": wanted.release,
-        "COMPONENT": wanted.component or "",
-        "RECOMMENDATION": wanted.id,
-        "REVISION": str(wanted.revision),
-        "REASON": wanted.sentence,
-        "TOKEN": token,
-    }
-    return {f"HYPERCARE_GATE_{name}": value for name, value in found.items()}
