@@ -49,6 +49,7 @@ async def test_each_revision_is_told_once() -> None:
     assert world.counted("deliveries_total", receiver="one", state="done") == 2
 
 
+@pytest.mark.fault("19")
 async def test_day_without_receiver_ends_well() -> None:
     """Down for a day: each id is tried as the schedule says, and told once when the
     receiver is back; the first success lets all the others go at once."""
@@ -209,6 +210,7 @@ async def ended(running: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*running, return_exceptions=True)
 
 
+@pytest.mark.fault("19")
 @pytest.mark.slow
 async def test_dead_receivers_delay_no_other() -> None:
     """Beside receivers of every bad kind each of fifty deliveries reaches the good one
