@@ -58,6 +58,11 @@ class ActingLane(Lane):
         self._leases, self._token, self._rest = leases, token, rest
         self._holder = f"act {receiver.name}"
 
+    def restore(self, parcel: Parcel) -> None:
+        """Take up what was not dropped: what expired is new when it is issued again."""
+        if parcel.state is not State.DROPPED:
+            super().restore(parcel)
+
     def wants(self, wanted: RecommendationRecord) -> bool:
         """Only what is open can be carried out."""
         return wanted.state in LIVE and super().wants(wanted)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any, NamedTuple
 
 import msgspec
@@ -79,15 +80,16 @@ class Journal:
         """Everything that stands in the topic; what is too old is removed."""
         parcels: dict[str, Parcel] = {}
         positions: dict[int, int] = {}
-        async for key, value in self._records():
-            name = key.decode("utf-8", "replace")
-            if name.startswith(POSITION):
+        async with aclosing(self._records()) as records:
+            async for key, value in records:
+                name = key.decode("utf-8", "replace")
+                if name.startswith(POSITION):
+                    partition = int(name.removeprefix(POSITION))
+                    positions[partition] = _offsets.decode(value)
+                    continue
+                parcels.pop(name, None)
                 if value is not None:
-                    positions[int(name.removeprefix(POSITION))] = _offsets.decode(value)
-                continue
-            parcels.pop(name, None)
-            if value is not None:
-                parcels[name] = _parcels.decode(value)
+                    parcels[name] = _parcels.decode(value)
         for name, one in list(parcels.items()):
             if one.state.is_over and one.event and one.begun_ms < now_ms - KEPT_MS:
                 await self.forget(parcels.pop(name))
@@ -98,14 +100,14 @@ class Journal:
             self._part.topic, value, key=key.encode(), partition=0
         )
 
-    async def _records(self) -> Any:
+    async def _records(self) -> AsyncGenerator[tuple[bytes, Any], None]:
         consumer = AIOKafkaConsumer(
             **aiokafka_options(self._settings, "deliveries-read"),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
         )
-        await consumer.start()
         try:
+            await consumer.start()
             consumer.assign([self._part])
             await consumer.seek_to_beginning(self._part)
             end = (await consumer.end_offsets([self._part]))[self._part]

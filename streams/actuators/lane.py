@@ -220,7 +220,9 @@ class Lane:
     async def finish(self, parcel: Parcel, state: State, detail: str = "") -> None:
         """End a delivery and remember that it was made."""
         before = parcel.state
-        parcel.state, parcel.detail = state, detail or parcel.detail
+        # What was heard before it went well says nothing any more.
+        kept = "" if state is State.DONE else parcel.detail
+        parcel.state, parcel.detail = state, detail or kept
         try:
             await self.tools.keep(_slim(parcel))
         except Troubles:

@@ -28,7 +28,6 @@ DETAIL_CHARS = 500
 
 FINAL = frozenset(
     {
-        Why.HEALTHY,
         Why.UNSIGNED,
         Why.DAMAGED,
         Why.FORGED_ID,

@@ -109,8 +109,8 @@ class Service:
             session_timeout_ms=int(conf.session_timeout_s * 1_000),
             heartbeat_interval_ms=int(conf.session_timeout_s * 1_000 / 5),
         )
-        await consumer.start()
         try:
+            await consumer.start()
             consumer.subscribe([topic], listener=_Turns(self))
             self.problem = ""
             while True:
@@ -146,6 +146,11 @@ class Service:
             except KafkaError as error:
                 self.problem = f"Kafka: {error}"
                 logger.warning("act.restarting: %s", error)
+                await self._parts.rest(RETRY_S)
+            except Exception as error:
+                # A defect of ours: all stands in the topic, and others wait for it.
+                self.problem = f"a defect: {error!r}"
+                logger.exception("act.defect")
                 await self._parts.rest(RETRY_S)
             finally:
                 self.is_active = False
@@ -208,8 +213,8 @@ class Service:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
         )
-        await consumer.start()
         try:
+            await consumer.start()
             parts = await journal.partitions(conf.topic(RECOMMENDATIONS))
             await self._seek(consumer, parts, positions)
             while True:

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 ALERT = "ReleaseRegression"
 
 
+@pytest.mark.fault("20")
 def test_alert_begins_and_ends_once(tmp_path: Path) -> None:
     """Pushed again and again it is told once; an Alertmanager that was restarted holds
     the same alert after the next push; the end is told once, with the same start."""
