@@ -24,6 +24,7 @@ from streams.actuators.receiver import Receiver
 from streams.actuators.table import KINDS
 from streams.actuators.tally import Queue, Tally
 from streams.connection import aiokafka_options
+from streams.errors import Unreachable
 from streams.gate.reading import RECOMMENDED_WITHIN_MS, signed_of
 from streams.permissions import Role, group_of
 from streams.settings import Settings
@@ -94,8 +95,8 @@ class Service:
             try:
                 await self._member()
             except Troubles as error:
-                self.problem = f"Kafka: {error}"
-                logger.warning("act.waiting: %s", error)
+                self.problem = str(error) or type(error).__name__
+                logger.warning("act.waiting: %s", self.problem)
                 await self._parts.rest(RETRY_S)
 
     async def _member(self) -> None:
@@ -111,6 +112,11 @@ class Service:
         )
         try:
             await consumer.start()
+            if topic not in await consumer.topics():
+                raise Unreachable(
+                    f"topic {topic} does not exist on {conf.kafka}: run `hypercare "
+                    "topics create` or set HYPERCARE_PREFIX"
+                )
             consumer.subscribe([topic], listener=_Turns(self))
             self.problem = ""
             while True:
@@ -144,8 +150,8 @@ class Service:
             try:
                 await self._deliver(journal)
             except KafkaError as error:
-                self.problem = f"Kafka: {error}"
-                logger.warning("act.restarting: %s", error)
+                self.problem = str(error) or type(error).__name__
+                logger.warning("act.restarting: %s", self.problem)
                 await self._parts.rest(RETRY_S)
             except Exception as error:
                 # A defect of ours: all stands in the topic, and others wait for it.
