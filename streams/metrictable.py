@@ -316,4 +316,38 @@ SELF = (
     ),
 )
 
-METRICS: dict[str, Metric] = {m.name: m for m in (*RELEASE, *SOURCES, *ACTING, *SELF)}
+ACT = (
+    Metric(
+        "receiver_actions_total",
+        "counter",
+        ("receiver", "outcome"),
+        "Actions that a receiver carried out (executed), tried (failed) or gave back "
+        "(released), and those that were over by then, with the reason.",
+    ),
+    Metric(
+        "deliveries_total",
+        "counter",
+        ("receiver", "state"),
+        "Deliveries that are over: done, failed, dropped.",
+    ),
+    Metric("delivery_pending", "gauge", ("receiver",), "Deliveries that are not over."),
+    Metric(
+        "delivery_oldest_seconds",
+        "gauge",
+        ("receiver",),
+        "Age of the oldest delivery that is not over, 0 without any; of a receiver "
+        "that acts, of those that were tried.",
+    ),
+    Metric(
+        "delivery_disabled",
+        "gauge",
+        ("receiver",),
+        "1 after the receiver has answered 410: it is sent nothing any more.",
+    ),
+    Metric("act_active", "gauge", (), "1 in the process that delivers, 0 in others."),
+)
+"""Of `hypercare act`; workers have none of them."""
+
+METRICS: dict[str, Metric] = {
+    m.name: m for m in (*RELEASE, *SOURCES, *ACTING, *SELF, *ACT)
+}

@@ -13,6 +13,7 @@ from enum import StrEnum
 from streams.settings import Settings
 from streams.topictable import (
     DEADLETTER,
+    DELIVERIES,
     EXECUTIONS,
     HOT,
     HOT_STATE,
@@ -35,6 +36,9 @@ class Role(StrEnum):
     ACTOR = "actor"
     PERSON = "person"
     CREATOR = "creator"
+
+
+SUFFIXES = {Role.COMBINER: "-combiner", Role.ACTOR: "-act"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +80,36 @@ def permissions(settings: Settings, role: Role) -> tuple[Permission, ...]:
             _topic(settings, name, "Read", f"read {name}")
             for name in ("verdicts", "recommendations")
         )
-    if role in (Role.ACTOR, Role.PERSON):
-        seen = ("verdicts", "recommendations", PULSE)
-        counts = _topic(settings, LOG, "Describe", "count its partitions")
+    if role is Role.PERSON:
         tells = _topic(settings, LOG, "Write", "tell workers: tell, label, wrong")
+        return _of_claimants(settings, tells)
+    if role is Role.ACTOR:
+        counts = _topic(settings, LOG, "Describe", "count its partitions")
         return (
-            *(_topic(settings, name, "Read", f"read {name}") for name in seen),
-            counts if role is Role.ACTOR else tells,
-            _topic(settings, EXECUTIONS, "Read", "see what was claimed"),
-            _topic(settings, EXECUTIONS, "Write", "claim, report and order"),
+            *_of_claimants(settings, counts),
+            _topic(settings, DELIVERIES, "Read", "know what was delivered"),
+            _topic(settings, DELIVERIES, "Write", "note what was delivered"),
+            Permission(
+                "group",
+                group_of(settings, Role.ACTOR),
+                "Read",
+                "agree on the one `hypercare act` that delivers",
+            ),
         )
     names = f"{settings.prefix}."
     return (
         Permission("topic", names, "Create", "create topics", is_prefix=True),
         Permission("topic", names, "Describe", "see which exist", is_prefix=True),
+    )
+
+
+def _of_claimants(settings: Settings, on_log: Permission) -> tuple[Permission, ...]:
+    seen = ("verdicts", "recommendations", PULSE)
+    return (
+        *(_topic(settings, name, "Read", f"read {name}") for name in seen),
+        on_log,
+        _topic(settings, EXECUTIONS, "Read", "see what was claimed"),
+        _topic(settings, EXECUTIONS, "Write", "claim, report and order"),
     )
 
 
@@ -132,9 +152,8 @@ def _of_combiner(settings: Settings) -> tuple[Permission, ...]:
 
 
 def group_of(settings: Settings, role: Role) -> str:
-    """The consumer group of a role; combiners have one of their own."""
-    suffix = "-combiner" if role is Role.COMBINER else ""
-    return settings.group + suffix
+    """The consumer group of a role; combiners and actors have one of their own."""
+    return settings.group + SUFFIXES.get(role, "")
 
 
 def _topic(settings: Settings, name: str, operation: str, why: str) -> Permission:

@@ -144,6 +144,10 @@ class Settings:
         Requests a second of one token; ten seconds' worth may come at once.
     flags_file : Path or None
         File of the feature flags that the gates serve.
+    actuators : Path or None
+        File of the receivers that `hypercare act` serves.
+    act_host, act_port : str, int
+        Where `hypercare act` serves /metrics, /healthz and /readyz.
     demo : bool
         Demonstration on one machine: a random identity key will do.
     """
@@ -181,6 +185,9 @@ class Settings:
     gates_plain: bool = False
     gates_rate: int = 50
     flags_file: Path | None = None
+    actuators: Path | None = None
+    act_host: str = "127.0.0.1"
+    act_port: int = 9111
     demo: bool = False
 
     @classmethod
@@ -298,6 +305,11 @@ VARIABLES: dict[str, Variable] = {
         "GATES_RATE", integer(1, 100_000), "requests a second of one token"
     ),
     "flags_file": Variable("FLAGS_FILE", file, "file of feature flags that they serve"),
+    "actuators": Variable(
+        "ACTUATORS", file, "file of the receivers of `hypercare act`"
+    ),
+    "act_host": Variable("ACT_HOST", host, "address of the metrics of `hypercare act`"),
+    "act_port": Variable("ACT_PORT", integer(0, 65535), "port of these metrics"),
     "demo": Variable("DEMO", flag, "1: demonstration, random identity key"),
 }
 IDENTITY = ("IDENTITY_KEY", "IDENTITY_KEY_FILE")

@@ -13,6 +13,7 @@ STATE = "state"
 DEADLETTER = "deadletter"
 PULSE = "pulse"
 EXECUTIONS = "executions"
+DELIVERIES = "deliveries"
 HOT = "hot"
 HOT_STATE = "hot-state"
 INGRESS = ("usage", "errors", "deploys", "feedback")
@@ -101,6 +102,13 @@ TOPICS: tuple[TopicSpec, ...] = (
         # An order stands until it is taken back: nothing here may grow old.
         {"retention.ms": "-1", "retention.bytes": "-1", **BY_BROKER},
         frozenset({"cleanup.policy", "message.timestamp.type", "retention.ms"}),
+        own_partitions=1,
+    ),
+    TopicSpec(
+        DELIVERIES,
+        "what receivers were told, and what they are still to be told",
+        "compact",
+        SMALL_SEGMENTS,
         own_partitions=1,
     ),
     TopicSpec(

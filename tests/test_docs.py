@@ -230,6 +230,7 @@ def test_security_page_names_the_ports() -> None:
     assert said == {
         conf.web_port: conf.web_host,
         conf.gates_port: conf.gates_host,
+        conf.act_port: conf.act_host,
         DEFAULT_PORT: "127.0.0.1",
     }
 

@@ -20,6 +20,7 @@ from streams.cli.common import json_option, settings
 from streams.cli.exits import explained
 from streams.errors import Refused, Unreachable
 from streams.gate.asking import Question, Reply, ask, may_act
+from streams.gate.carrying import variables
 from streams.gate.executions import Executions
 from streams.gate.reading import Release, Topics, Unreadable
 from streams.gate.stopping import stopped_here
@@ -172,7 +173,7 @@ def _carry_out(
 ) -> int:
     """Run the command and report its end; the lease is given back if it can not run."""
     assert reply.recommendation is not None
-    known = variables(reply, token)
+    known = variables(reply.recommendation, token)
     try:
         done = subprocess.run(command, env=os.environ | known, check=False)
     except OSError as error:
@@ -184,22 +185,3 @@ def _carry_out(
     executions.append(Outcome(token, End.FAILED, f"exit code {done.returncode}"))
     click.echo(f"hypercare gate: the command ended with {done.returncode}", err=True)
     return COMMAND_FAILED
-
-
-def variables(reply: Reply, token: str) -> dict[str, str]:
-    """What the command finds in its environment."""
-    wanted = reply.recommendation
-    assert wanted is not None
-    found = {
-        "ACTION": wanted.action.value,
-        "TARGET": wanted.target or "",
-        "SERVICE": wanted.service,
-        "ENVIRONMENT": wanted.environment,
-        "RELEASE": wanted.release,
-        "COMPONENT": wanted.component or "",
-        "RECOMMENDATION": wanted.id,
-        "REVISION": str(wanted.revision),
-        "REASON": wanted.sentence,
-        "TOKEN": token,
-    }
-    return {f"HYPERCARE_GATE_{name}": value for name, value in found.items()}

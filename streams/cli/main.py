@@ -21,6 +21,7 @@ COMMANDS = {
     "state": "streams.cli.state",
     "gate": "streams.cli.gate",
     "gates": "streams.cli.gates",
+    "act": "streams.cli.act",
     "executions": "streams.cli.executions",
     "order": "streams.cli.order",
     "calendar": "streams.cli.calendar",

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from detector.rulefile import load_rules
+from streams.actuators.config import load as load_actuators
 from streams.connectionvars import CONNECTION_VARIABLES
 from streams.settings import IDENTITY, PREFIX, VARIABLES, Settings
 
@@ -48,6 +49,34 @@ def settings() -> dict[str, str]:
 def test_manifest_is_valid(path: str, version: str) -> None:
     """Kubernetes' own schema accepts the manifest, strictly."""
     kubernetes_validate.validate(load(path), version, strict=True)
+
+
+ACT = "components/act"
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("name", load(f"{ACT}/kustomization.yaml")["resources"])
+def test_manifest_of_actors_is_valid(name: str, version: str) -> None:
+    """Kubernetes' own schema accepts what runs `hypercare act`, strictly."""
+    kubernetes_validate.validate(load(f"{ACT}/{name}"), version, strict=True)
+
+
+def test_actors_run_as_workers_do() -> None:
+    """The same user, image and limits of rights; its own port, keys and a file of
+    receivers that loads; no worker's label, or the worker's disruption budget and
+    policy would count it."""
+    pod = load(f"{ACT}/deployment.yaml")["spec"]["template"]
+    (act,) = pod["spec"]["containers"]
+    assert pod["spec"]["securityContext"] == POD["securityContext"]
+    assert act["securityContext"] == WORKER["securityContext"]
+    assert (act["image"], act["args"]) == (WORKER["image"], ["act"])
+    assert act["ports"][0]["containerPort"] == Settings().act_port
+    assert pod["metadata"]["labels"] != LABELS
+    known = {PREFIX + one.name for one in VARIABLES.values()}
+    assert {one["name"] for one in act["env"]} <= known
+    text = (BASE / ACT / "actuators.yaml").read_text(encoding="utf-8")
+    (nobody,) = load_actuators(text, source="actuators.yaml", environment={})
+    assert nobody.kind == "nothing"
 
 
 def test_wrong_manifest_is_found() -> None:

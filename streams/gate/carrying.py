@@ -1,0 +1,22 @@
+"""What whoever carries a recommendation out passes on."""
+
+from __future__ import annotations
+
+from detector.verdicts import RecommendationRecord
+
+
+def variables(wanted: RecommendationRecord, token: str) -> dict[str, str]:
+    """What a command that carries a recommendation out finds in its environment."""
+    found = {
+        "ACTION": wanted.action.value,
+        "TARGET": wanted.target or "",
+        "SERVICE": wanted.service,
+        "ENVIRONMENT": wanted.environment,
+        "RELEASE": wanted.release,
+        "COMPONENT": wanted.component or "",
+        "RECOMMENDATION": wanted.id,
+        "REVISION": str(wanted.revision),
+        "REASON": wanted.sentence,
+        "TOKEN": token,
+    }
+    return {f"HYPERCARE_GATE_{name}": value for name, value in found.items()}
