@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from detector.assess import Prepared, add_evidence
 from detector.evidence.rows import RateRatioRows
+from detector.feeding import Prepared, add_evidence
 from detector.scope import Scope, ScopeKey
 from detector.signals.errors import Comparison
 
