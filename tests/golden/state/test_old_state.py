@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from detector import state
-from detector.blocks import ScopeBlock
+from detector.blocks import NAMED_VERSION, ScopeBlock
 from detector.engine import Partition
 from detector.records import LogRecord, Output
 from detector.rulefile import load_rules
@@ -197,7 +197,7 @@ def test_unknown_fields_are_ignored(left: Left) -> None:
     blocks = left.blocks
     shop = msgspec.msgpack.decode(blocks[SHOP])
     watches = Scope.__struct_encode_fields__.index("watches")
-    if left.version < state.VERSION:
+    if left.version <= NAMED_VERSION:
         shop["scope"]["from_later"] = 1
         for watch in shop["scope"]["watches"].values():
             watch["from_later"] = {"a": [1]}
