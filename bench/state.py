@@ -33,6 +33,7 @@ from detector.engine import Partition
 from detector.events import EVERY_SERVICE
 from detector.records import LogRecord, Output
 from detector.steps import STEPS_MAX
+from streams import bounded, gzipped
 from streams.bus import Bus
 from streams.core import Core, DetectorCores
 from streams.fence import Fence, Frozen
@@ -344,6 +345,8 @@ async def assigned_s(left: Left, bootstrap: str, prefix: str) -> tuple[float, fl
 
 def through_kafka(every: list[Left]) -> Iterator[str]:
     """Recovery from a broker of its own, which is wiped afterwards."""
+    gzipped.install()  # as workers do
+    bounded.install()
     with tempfile.TemporaryDirectory() as folder:
         broker = LocalKafka(Path(folder) / "kafka", port=free_ports(2), tied=True)
         broker.start(lambda line: print(line, file=sys.stderr))
