@@ -19,7 +19,7 @@ from detector.feeding import Prepared, add_evidence
 from detector.scope import Scope, ScopeKey
 from detector.signals.errors import Comparison
 
-STEPS_MAX = 8
+STEPS_MAX = 6
 """Windows after which rows are written whole. More: smaller snapshots, and more to
 do again at a restore."""
 
