@@ -2,10 +2,11 @@
 
 Run ``python -m bench.state`` for 1,000 and 10,000 series, ``--series 1k,100k`` for
 others, ``--kafka`` to recover through a real Apache Kafka too. Prints Markdown. CPU
-is the process's own; a snapshot's figures are averages over several windows. A service
-has nine series: four strata, one release beside its predecessor, as in
-``bench.throughput``. Five hundred services are warmed up; more are copies of them
-that get events of their own from then on.
+is the process's own; a snapshot's figures are averages over several windows, a series
+that has changed, whether the snapshot holds it or leaves it for later. The last one
+holds all that changed, as a worker's last. A service has nine series: four strata, one
+release beside its predecessor, as in ``bench.throughput``. Five hundred services are
+warmed up; more are copies of them that get events of their own from then on.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from detector.engine import Partition
 from detector.events import EVERY_SERVICE
 from detector.records import LogRecord, Output
 from detector.steps import STEPS_MAX
+from streams import bounded, gzipped
 from streams.bus import Bus
 from streams.core import Core, DetectorCores
 from streams.fence import Fence, Frozen
@@ -49,7 +51,7 @@ WARM_WINDOWS = 5
 RARE = 100
 WARMED = 500
 LARGE = 20_000
-LARGE_ROUNDS = 3
+LARGE_ROUNDS = 6
 STRATA = [{"os": os, "region": region} for os in ("ios", "android") for region in "ab"]
 Result = TypeVar("Result")
 
@@ -88,13 +90,17 @@ class Store:
     packs: Packs = field(default_factory=Packs)
     stored: dict[str, bytes] = field(default_factory=dict)
 
-    def snapshot(self, cost: Cost, series: int, *, whole: bool = False) -> None:
-        """Write what changed, as a lane does, and add up what it cost."""
+    def snapshot(
+        self, cost: Cost, series: int, *, whole: bool = False, everything: bool = False
+    ) -> None:
+        """Write as a lane does, ``everything`` at its end, and add up what it cost."""
 
         def write() -> dict[str, bytes | None]:
             due = set() if whole else self.packs.due()
             shards: dict[str, bytes | None] = (
-                dict(self.core.all_shards()) if whole else self.core.dirty_shards(due)
+                dict(self.core.all_shards())
+                if whole
+                else self.core.dirty_shards(due, everything=everything)
             )
             self.core.mark_clean()
             return self.packs.pack(shards, whole=whole, due=due)
@@ -197,6 +203,7 @@ class Measured:
     closed: Cost
     opened: Cost
     rare: Cost
+    last: Cost
     stored: int
     packs: int
     restore_s: float
@@ -211,6 +218,7 @@ class Measured:
             self.closed.per_series(),
             self.opened.per_series(),
             self.rare.per_series(),
+            self.last.per_series(),
             f"{self.stored / 1e6:.1f}",
             str(self.packs),
             f"{self.restore_s:.2f}",
@@ -221,8 +229,8 @@ class Measured:
 
 HEAD = """\
 | series | tick s | whole B | s/100k | closed B | s/100k | open B | s/100k \
-| 1 in 100 B | s/100k | stored MB | packs | restore s | peak MB |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
+| 1 in 100 B | s/100k | last B | s/100k | stored MB | packs | restore s | peak MB |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
 def measure(services: int) -> tuple[Measured, Store]:
@@ -231,7 +239,7 @@ def measure(services: int) -> tuple[Measured, Store]:
     everyone = range(services)
     store = Store(fleet.core)
     series = len(fleet.core.partition.rows)
-    first, closed, opened, rare = Cost(), Cost(), Cost(), Cost()
+    first, closed, opened, rare, last = (Cost() for _ in range(5))
     store.snapshot(first, series, whole=True)
     ticks = []
     # Few are enough: which rows are written whole is spread over the windows.
@@ -241,15 +249,19 @@ def measure(services: int) -> tuple[Measured, Store]:
         store.snapshot(opened, series)
         ticks.append(fleet.tick())
         store.snapshot(closed, series)
+    store.snapshot(Cost(), series, everything=True)
     for turn in range(rounds):
         some = range(turn % RARE, services, RARE)
         fleet.count(some)
         fleet.tick(*(name_of(service) for service in some))
         store.snapshot(rare, len(some) * SERIES_OF_SERVICE)
+    fleet.count(everyone)
+    ticks.append(fleet.tick())
+    store.snapshot(last, series, everything=True)
     found = Measured(
         series,
         float(np.median(ticks)),
-        *(first, closed, opened, rare),
+        *(first, closed, opened, rare, last),
         sum(map(len, store.stored.values())),
         len(store.stored),
         restored_s(store),
@@ -333,6 +345,8 @@ async def assigned_s(left: Left, bootstrap: str, prefix: str) -> tuple[float, fl
 
 def through_kafka(every: list[Left]) -> Iterator[str]:
     """Recovery from a broker of its own, which is wiped afterwards."""
+    gzipped.install()  # as workers do
+    bounded.install()
     with tempfile.TemporaryDirectory() as folder:
         broker = LocalKafka(Path(folder) / "kafka", port=free_ports(2), tied=True)
         broker.start(lambda line: print(line, file=sys.stderr))

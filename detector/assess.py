@@ -1,15 +1,12 @@
 """Closed windows into evidence: all due windows of a round in one kernel call.
 
-``prepare`` lines the arms up and ``add_evidence`` updates every touched row of every
-scope of the round at once; ``reading`` says what decisions look at.
+``prepare`` lines the arms up, ``feeding`` updates every touched row of every scope of
+the round at once; ``reading`` says what decisions look at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
-
-import numpy as np
 
 from detector.alone import Joint, leaves_none
 from detector.changes import close_apart, watch_components
@@ -22,15 +19,8 @@ from detector.comparing import (
     sole_component,
 )
 from detector.counting import kept_errors, kept_usage, ledger_values
-from detector.evidence.confidence import ratio_log_likelihood
-from detector.evidence.rate_ratio import (
-    excess_bad,
-    increments,
-    recovery_increments,
-    robust_increments,
-    sum_cells,
-)
 from detector.evidence.rows import RateRatioRows
+from detector.feeding import Prepared
 from detector.funnel import note_steps
 from detector.history import History
 from detector.looking import note_control
@@ -50,16 +40,6 @@ from detector.signals.oddclients import read_window, set_aside
 from detector.signals.table import COMPARED
 from detector.signals.telemetry import is_silent, troubles
 from detector.windows import OpenWindow
-
-
-class Prepared(NamedTuple):
-    """One signal of one candidate in one closed window, ready for the kernel."""
-
-    track: Track
-    start_ms: int
-    end_ms: int
-    comparisons: list[Comparison]
-    silent: bool = False
 
 
 class Closed(NamedTuple):
@@ -169,68 +149,6 @@ def _control_is_silent(track: Track, joint: list[Comparison]) -> bool:
     units = sum(c.units_control for c in joint)
     expected = units * track.bad_control / track.units_control
     return is_silent(sum(c.bad_control for c in joint), expected)
-
-
-def add_evidence(rows: RateRatioRows, prepared: list[Prepared]) -> None:
-    """Update the rows of all series of all prepared candidates in one call."""
-    if not prepared:
-        return
-    cells = [c for p in prepared for c in p.comparisons]
-    margins = [p.track.margin for p in prepared for _ in p.comparisons]
-    cell_of, line_of, lines = _membership(prepared)
-    counts = np.array(
-        [
-            (c.bad_candidate, c.bad_control, c.units_candidate, c.units_control)
-            for c in cells
-        ]
-    ).T
-    margin = np.array(margins)
-    evidence = increments(*counts, margin=margin)
-    clustered = np.array([c.clustered for c in cells])
-    if clustered.any():
-        evidence[clustered] = robust_increments(
-            *counts[:, clustered], margin=margin[clustered]
-        )
-    silent = np.array([p.silent for p in prepared for _ in p.comparisons])
-    if silent.any():  # a minimum with 0 keeps a supermartingale one
-        evidence[silent] = np.minimum(evidence[silent], 0.0)
-    totals = np.column_stack(
-        (counts[0], counts[2], counts[1], counts[3], excess_bad(*counts))
-    )
-    size = len(lines)
-    rows.update(
-        np.array([row for row, _, _ in lines]),
-        sum_cells(evidence[cell_of], line_of, size),
-        sum_cells(ratio_log_likelihood(*counts)[cell_of], line_of, size),
-        window_start_ms=np.array([start for _, start, _ in lines]),
-        window_end_ms=np.array([end for _, _, end in lines]),
-        recovery=sum_cells(
-            recovery_increments(*counts, margin=margin)[cell_of], line_of, size
-        ),
-        totals=sum_cells(totals[cell_of], line_of, size),
-    )
-
-
-def _membership(
-    prepared: Iterable[Prepared],
-) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int, int]]]:
-    """Which cell feeds which updated row, as two parallel index arrays."""
-    cell_of: list[int] = []
-    line_of: list[int] = []
-    lines: list[tuple[int, int, int]] = []
-    cell = 0
-    for item in prepared:
-        series = item.track.series
-        fed = [series.of_stratum[c.stratum] for c in item.comparisons]
-        # Rising rows: the store takes neighbours as a slice, without copies.
-        touched = sorted({index for indices in fed for index in indices})
-        line_of_series = {index: len(lines) + n for n, index in enumerate(touched)}
-        lines += [(series.series[i].row, item.start_ms, item.end_ms) for i in touched]
-        for indices in fed:
-            cell_of += [cell] * len(indices)
-            line_of += [line_of_series[index] for index in indices]
-            cell += 1
-    return np.array(cell_of, np.int64), np.array(line_of, np.int64), lines
 
 
 def _note_coverage(watch: Watch, end_ms: int, seen: WindowFacts) -> None:

@@ -2,7 +2,8 @@
 
 Every block starts with its format version; a reader refuses a newer one by name
 instead of guessing. Version 1 held the rows of a scope, column by column, inside the
-scope's own block; up to version 2 the fields of a scope were written with their names.
+scope's own block; up to version 2 the fields of a scope were written with their names;
+up to version 3 all blocks of a snapshot were as of the same offset.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from detector.ledger import CountStrip, Key
 from detector.scope import Scope, ScopeKey
 from detector.steps import Window
 
-VERSION = 3
+VERSION = 4
 NAMED_VERSION = 2
 """The last version that wrote the fields of a scope with names."""
 
@@ -44,7 +45,11 @@ class Versioned(Struct, kw_only=True):
 
 
 class PartitionBlock(Versioned, kw_only=True):
-    """What belongs to the partition as a whole; ``row`` is how its rows lie."""
+    """What belongs to the partition as a whole; ``row`` is how its rows lie.
+
+    ``next_offset`` is from where a restore reads on, ``arrival_ms`` the arrival clock
+    there; ``head`` is where the snapshot was taken, and of when ``counts`` are.
+    """
 
     next_offset: int
     arrival_ms: int
@@ -52,6 +57,7 @@ class PartitionBlock(Versioned, kw_only=True):
     rules_of_service: dict[str, bytes]
     counts: dict[str, int]
     row: Layout = field(default_factory=list)
+    head: int = 0
 
 
 class FormsBlock(Versioned, kw_only=True):
@@ -61,11 +67,16 @@ class FormsBlock(Versioned, kw_only=True):
 
 
 class ScopeBlock(Versioned, kw_only=True):
-    """One scope without its rows and large days; ``rows`` are those of version 1."""
+    """One scope without its rows and large days; ``rows`` are those of version 1.
+
+    ``applied`` is up to which offset the scope knows the log, where that may be
+    further than a restore begins; else 0.
+    """
 
     scope: Scope
     rows: dict[str, bytes] = field(default_factory=dict)
     days: list[int] = field(default_factory=list)
+    applied: int = 0
 
 
 class RowsBlock(Versioned, kw_only=True):

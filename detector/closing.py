@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from detector.assess import add_evidence, prepare
+from detector.assess import prepare
+from detector.feeding import add_evidence
 from detector.intake import HOUR_MS
 from detector.looking import look_around
 from detector.records import Outputs

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Sequence
 from detector.closing import Due, close_due
 from detector.combined import advance_watermark, note_told
 from detector.decode import Result, decode
-from detector.episodes import conclude, retire
+from detector.episodes import conclude
 from detector.events import EVERY_SERVICE, Command, Deploy, Event, Telemetry, Tick
 from detector.evidence.rows import RateRatioRows
+from detector.forgetting import forget_silent, open_ids
 from detector.groups.places import Finder
 from detector.groups.runs import apply_together, fresh_of
 from detector.identity import event_id
@@ -33,6 +34,7 @@ from detector.rulebook import InForce, Rulebook
 from detector.rulefile import RuleFileError, RuleSet
 from detector.scope import Scope, ScopeKey, Watch
 from detector.steps import Draft, Journal, RowsWritten
+from detector.turns import Turns, catch_up
 from detector.verification import is_waiting, verify
 from detector.wire import ahead_of_time, dead_letter
 
@@ -88,6 +90,7 @@ class Partition:
         self.steps: Journal = {}
         self.drafted: Draft | None = None
         self.forms_written = False
+        self.turns = Turns()
         self.ids_held = 0
         self.caches: Caches = {}
         self.finders: dict[ScopeKey, Finder] = {}
@@ -101,12 +104,18 @@ class Partition:
         """
         outputs = Outputs()
         fresh = fresh_of(records, self.next_offset)
-        if self.in_groups:
-            apply_together(self, fresh, outputs)
-            return outputs
-        for record in fresh:
-            self.apply_one(record, outputs)
+        if self.turns.bounds:
+            fresh = catch_up(self, fresh)
+        self.apply_fresh(fresh, outputs)
         return outputs
+
+    def apply_fresh(self, records: Sequence[LogRecord], outputs: Outputs) -> None:
+        """Apply records none of which was applied before."""
+        if self.in_groups:
+            apply_together(self, records, outputs)
+            return
+        for record in records:
+            self.apply_one(record, outputs)
 
     def apply_one(self, record: LogRecord, outputs: Outputs) -> None:
         """Apply one record event by event."""
@@ -165,6 +174,8 @@ class Partition:
             self._command(Told(event, self.arrival_ms, offset), index, touched, outputs)
             return
         key = ScopeKey(event.service, event.environment)
+        if key in self.turns.skipped:
+            return
         scope, inforce = self._scope(key)
         self.finders.pop(key, None)
         if isinstance(event, Deploy):
@@ -175,7 +186,7 @@ class Partition:
             width_ms = scope.width_ms
             intake = take_telemetry(scope, event, name, self.arrival_ms, inforce)
             if scope.width_ms != width_ms:  # windows were folded, their ids with them
-                self.ids_held = sum(map(_ids_of, self.scopes.values()))
+                self.ids_held = sum(map(open_ids, self.scopes.values()))
             else:
                 self.ids_held += name is not None and intake is Intake.COUNTED
         shown = Intake.COUNTED if intake is Intake.AGED else intake
@@ -193,8 +204,9 @@ class Partition:
         """
         if event.id is None and event.seq is None and event.trace_id is None:
             return None
-        if self.ids_held >= REMEMBERED_MAX:
+        if self.ids_held >= REMEMBERED_MAX and not self.turns.bounds:
             self.counts["overflow.ids"] += 1
+            self.turns.together = True
             return None
         return event_id(event, self.topic, self.number, offset, index)
 
@@ -232,6 +244,7 @@ class Partition:
                 continue
             inforce = self.rulebook.find(*key)
             told.obey(self.scopes[key], inforce, self.rows, self.counts, outputs)
+            self.turns.said.add(key)
             self.dirty.add(key)
             touched[key] = None
         rules = self.rulebook.of_service.get(event.service, self.rulebook.default)
@@ -248,20 +261,23 @@ class Partition:
             return False
         service = None if event.service == EVERY_SERVICE else event.service
         self.rulebook.put(rules, service)
+        self.turns.together = True
         self.dirty.update(self._addressed(event.service))
         return True
 
     def _addressed(self, service: str) -> Iterable[ScopeKey]:
+        keys: Iterable[ScopeKey] = self.by_service.get(service, ())
         if service == EVERY_SERVICE:
-            return sorted(self.scopes)  # the same order after a restore
-        return sorted(self.by_service.get(service, ()))
+            keys = self.scopes
+        # The same order after a restore.
+        return sorted(key for key in keys if key not in self.turns.skipped)
 
     def _scope(self, key: ScopeKey) -> tuple[Scope, InForce]:
         inforce = self.rulebook.find(*key)
         scope = self.scopes.get(key)
         if scope is None:
             if len(self.scopes) >= SCOPES_MAX:
-                self._forget_silent()
+                forget_silent(self)
             scope = Scope(*key, inforce.rule.window_ms)
             self.adopt(scope)
         return scope, inforce
@@ -271,27 +287,7 @@ class Partition:
         self.scopes[scope.key] = scope
         self.by_service.setdefault(scope.service, []).append(scope.key)
         self.gone.discard(scope.key)
-        self.ids_held += _ids_of(scope)
-
-    def _forget_silent(self) -> None:
-        idle = [s for s in self.scopes.values() if not s.watches]
-        if not idle:
-            idle = list(self.scopes.values())
-        victim = min(idle, key=lambda s: (s.watermark_ms, s.key))
-        for name in list(victim.watches):
-            retire(victim, name, self.rows)
-        self.caches.pop(victim.key, None)
-        self.ids_held -= _ids_of(victim)
-        del self.scopes[victim.key]
-        self.finders.pop(victim.key, None)
-        known = self.by_service[victim.service]
-        known.remove(victim.key)
-        if not known:
-            del self.by_service[victim.service]
-        self.gone.add(victim.key)
-        self.steps.pop(victim.key, None)
-        self.dirty.discard(victim.key)
-        self.counts["overflow.scopes"] += 1
+        self.ids_held += open_ids(scope)
 
     def limit_ms(self, scope: Scope) -> int:
         """End of the last grid window whose grace is over for the slowest release."""
@@ -314,7 +310,10 @@ class Partition:
         """Judge every watch of the scopes as of the moment beside each scope."""
         for (scope, offset, at_ms, outputs), now_ms in moments:
             inforce = self.rulebook.find(*scope.key)
+            before = len(outputs.records)
             verify(scope, now_ms, inforce, at_ms, offset, outputs)
+            if len(outputs.records) > before:
+                self.turns.said.add(scope.key)
         self._judge([(d, w, ms) for d, ms in moments for w in d.scope.watches.values()])
 
     def _conclude_ended(self, scope: Scope, offset: int, outputs: Outputs) -> None:
@@ -340,11 +339,10 @@ class Partition:
         for (due, watch, _), facts in zip(looks, every, strict=True):
             scope, offset, at_ms, outputs = due
             inforce = self.rulebook.find(*scope.key)
+            before = len(outputs.records)
             conclude(scope, watch, facts, inforce, self.rows, at_ms, offset, outputs)
-
-
-def _ids_of(scope: Scope) -> int:
-    return sum(len(window.ids) for window in scope.open.values())
+            if len(outputs.records) > before:
+                self.turns.said.add(scope.key)
 
 
 __all__ = ["LogRecord", "Output", "Partition"]

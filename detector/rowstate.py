@@ -65,13 +65,13 @@ def whole_rows(
 def next_rows(partition: Partition, key: ScopeKey) -> RowsWritten:
     """What the topic will hold of a scope's rows when the next snapshot is there."""
     written = partition.rows_written.get(key)
-    rewritten = partition.rows.rewritten
+    rewritten, moved = partition.rows.rewritten, partition.turns.moved
     # Rows that come, go or are reset are in there: without any, none has moved.
-    if written is None or rewritten:
+    if written is None or rewritten or moved:
         positions = _positions(partition.scopes[key])
         if written is None or written.positions != positions:
             return RowsWritten(positions)
-        if not rewritten.isdisjoint(positions):
+        if not (rewritten.isdisjoint(positions) and moved.isdisjoint(positions)):
             return RowsWritten(positions)
     kept = partition.steps.get(key, ())
     windows = written.windows + len(kept)

@@ -56,6 +56,7 @@ from detector.rulefile import RuleSet
 from detector.scope import Scope, ScopeKey
 from detector.steps import Draft
 from detector.strip import Strip
+from detector.turns import Saved, resume
 
 DAY_BLOCK_MIN_BYTES = 65_536
 """Smaller days stay in their scope's block: a block has its price, too."""
@@ -63,13 +64,15 @@ DAY_BLOCK_MIN_BYTES = 65_536
 
 def all_blocks(partition: Partition) -> dict[str, bytes]:
     """The whole state."""
+    now = Saved(partition.next_offset, partition.arrival_ms)
     blocks = {
-        PARTITION_BLOCK: _partition_block(partition),
+        PARTITION_BLOCK: _partition_block(partition, now),
         FORMS_BLOCK: forms_block(),
     }
+    applied = partition.turns.applied_at(partition.next_offset, now)
     for key, scope in partition.scopes.items():
         days = _days_apart(scope)
-        blocks[block_name(key)] = _scope_block(scope, days)
+        blocks[block_name(key)] = _scope_block(scope, days, applied(key))
         for day in days:
             blocks[day_name(key, day)] = _day_block(scope, day)
     rows = whole_rows(partition, partition.scopes)
@@ -78,25 +81,30 @@ def all_blocks(partition: Partition) -> dict[str, bytes]:
 
 
 def dirty_blocks(
-    partition: Partition, also: Collection[str] = ()
+    partition: Partition, also: Collection[str] = (), *, everything: bool = False
 ) -> dict[str, bytes | None]:
-    """What changed since ``mark_clean``; None marks a block that is gone.
+    """What changed since it was written last; None marks a block that is gone.
 
-    ``also`` names blocks that are to be written although they did not change. Steps
-    are never written twice: the rows they lead to are.
+    Where much changed a part of it, unless ``everything`` is wanted (`detector.turns`).
+    ``also`` names blocks to be written although they did not change. Steps are never
+    written twice: the rows they lead to are.
     """
-    for name in sorted(also):
-        _write_anew(partition, name)
-    blocks: dict[str, bytes | None] = {PARTITION_BLOCK: _partition_block(partition)}
+    named = {key for name in sorted(also) if (key := _write_anew(partition, name))}
+    keys = partition.turns.choose(partition, named, everything=everything)
+    start = partition.turns.start(partition, set(keys))
+    applied = partition.turns.applied_at(partition.next_offset, start)
+    blocks: dict[str, bytes | None] = {
+        PARTITION_BLOCK: _partition_block(partition, start)
+    }
     if FORMS_BLOCK in also or not partition.forms_written:
         blocks[FORMS_BLOCK] = forms_block()
     draft = Draft(partition.next_offset, {}, {})
     anew: list[ScopeKey] = []
     # One scope after the other, as its objects are in the cache only once.
-    for key in sorted(partition.dirty):
+    for key in keys:
         scope = partition.scopes[key]
         days = draft.days[key] = _days_apart(scope)
-        blocks[block_name(key)] = _scope_block(scope, days)
+        blocks[block_name(key)] = _scope_block(scope, days, applied(key))
         if days != (written := partition.days_written.get(key, ())):
             blocks |= _changed_days(scope, days, written)
         before = partition.rows_written.get(key)
@@ -118,11 +126,12 @@ def dirty_blocks(
 
 
 def mark_clean(partition: Partition, *, whole: bool = False) -> None:
-    """Forget what was dirty: a snapshot has it, a ``whole`` one or one of changes."""
+    """Remember what a snapshot holds, a ``whole`` one or one of changes."""
     draft, partition.drafted = partition.drafted, None
     if whole:
         mark_all_rows(partition)
         draft = Draft(0, {}, {k: _days_apart(s) for k, s in partition.scopes.items()})
+        partition.steps.clear()
     elif draft is None or draft.next_offset != partition.next_offset:
         draft = _draft(partition)
     partition.rows_written |= draft.rows
@@ -131,10 +140,10 @@ def mark_clean(partition: Partition, *, whole: bool = False) -> None:
         partition.rows_written.pop(key, None)
         partition.days_written.pop(key, None)
     partition.forms_written = True
-    partition.steps.clear()
-    partition.rows.rewritten.clear()
-    partition.dirty.clear()
+    for key in draft.rows:
+        partition.steps.pop(key, None)
     partition.gone.clear()
+    partition.turns.note(partition, draft.days.keys())
 
 
 def restore(
@@ -144,6 +153,8 @@ def restore(
     topic: str = "hypercare.events",
 ) -> Partition:
     """The partition that wrote the blocks, ready for the record at ``next_offset``.
+
+    Scopes that know more of the log already leave that out (``detector.turns``).
 
     Raises
     ------
@@ -172,6 +183,7 @@ def restore(
     restore_rows(partition, found, blocks)
     for block in found:
         _restore_scope(partition, block, blocks)
+    resume(partition, head.head, {one.scope.key: one.applied for one in found})
     return partition
 
 
@@ -194,13 +206,14 @@ def _changed_days(
     }
 
 
-def _partition_block(partition: Partition) -> bytes:
+def _partition_block(partition: Partition, start: Saved) -> bytes:
     book = partition.rulebook
     return encode(
         PartitionBlock(
             version=VERSION,
-            next_offset=partition.next_offset,
-            arrival_ms=partition.arrival_ms,
+            next_offset=start.offset,
+            head=partition.turns.head(partition.next_offset),
+            arrival_ms=start.arrival_ms,
             rules=book.default.to_canonical_json(),
             rules_of_service={
                 service: rules.to_canonical_json()
@@ -212,13 +225,13 @@ def _partition_block(partition: Partition) -> bytes:
     )
 
 
-def _write_anew(partition: Partition, name: str) -> None:
-    """Take a block for changed, if there is still such a one."""
+def _write_anew(partition: Partition, name: str) -> ScopeKey | None:
+    """Take a block for changed, if there is still such a one; whose it is."""
     if "/" not in name:
-        return
+        return None
     key = scope_of(name)
     if key not in partition.scopes:
-        return
+        return None
     partition.dirty.add(key)
     if name.startswith((ROWS_PREFIX, STEPS_PREFIX)):
         write_rows_anew(partition, key)
@@ -226,9 +239,10 @@ def _write_anew(partition: Partition, name: str) -> None:
         days = partition.days_written.get(key, ())
         kept = tuple(day for day in days if day_name(key, day) != name)
         partition.days_written[key] = kept
+    return key
 
 
-def _scope_block(scope: Scope, days: tuple[int, ...]) -> bytes:
+def _scope_block(scope: Scope, days: tuple[int, ...], applied: int) -> bytes:
     """The scope without the positions of its rows.
 
     A restore gives it new ones, and which ones are free depends on other scopes.
@@ -243,6 +257,7 @@ def _scope_block(scope: Scope, days: tuple[int, ...]) -> bytes:
                 version=VERSION,
                 scope=_without(scope, days) if days else scope,
                 days=list(days),
+                applied=applied,
             )
         )
     finally:

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from detector.assess import Prepared, add_evidence
 from detector.evidence.rows import RateRatioRows
+from detector.feeding import Prepared, add_evidence
 from detector.scope import Scope, ScopeKey
 from detector.signals.errors import Comparison
 
-STEPS_MAX = 8
+STEPS_MAX = 6
 """Windows after which rows are written whole. More: smaller snapshots, and more to
 do again at a restore."""
 

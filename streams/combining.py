@@ -60,7 +60,14 @@ class CombinerCore:
             self._count(key, count)
         return outputs
 
-    def dirty_shards(self, also: Collection[str] = ()) -> dict[str, bytes | None]:
+    @property
+    def resume_offset(self) -> int:
+        """Where a restore reads on: a snapshot always holds everything."""
+        return self.next_offset
+
+    def dirty_shards(
+        self, also: Collection[str] = (), *, everything: bool = False
+    ) -> dict[str, bytes | None]:
         """What changed since ``mark_clean``, and what is named."""
         return blocks.dirty_blocks(self.combiner, also)
 

@@ -29,14 +29,21 @@ class Core:
     def next_offset(self, offset: int) -> None:
         self.partition.next_offset = offset
 
+    @property
+    def resume_offset(self) -> int:
+        """Where a restore of what was marked clean last reads on."""
+        return self.partition.turns.start(self.partition, ()).offset
+
     def apply(self, records: Sequence[LogRecord]) -> Outputs:
         """Apply records in offset order."""
         return self.partition.apply(records)
 
-    def dirty_shards(self, also: Collection[str] = ()) -> dict[str, bytes | None]:
-        """What changed since ``mark_clean``, and what is named."""
+    def dirty_shards(
+        self, also: Collection[str] = (), *, everything: bool = False
+    ) -> dict[str, bytes | None]:
+        """What changed, all of it or what is due, and what is named."""
         self._whole = False
-        return state.dirty_blocks(self.partition, also)
+        return state.dirty_blocks(self.partition, also, everything=everything)
 
     def all_shards(self) -> dict[str, bytes]:
         """The whole state."""

@@ -327,7 +327,7 @@ def _put_blind(made: Families, snapshot: Snapshot) -> None:
 
 def has_unsaved(lane: LaneProgress) -> bool:
     """Whether something has been applied that no acknowledged snapshot holds."""
-    return lane.committable is None or lane.next_offset > lane.committable
+    return lane.saved is None or lane.next_offset > lane.saved
 
 
 def self_families(snapshot: Snapshot) -> Families:

@@ -76,6 +76,7 @@ class Lane:
         self._packs = Packs()
         self._snapshot_lock = asyncio.Lock()
         self._written_offset = -1
+        self._saved: int | None = None
         self._progress_s = config.monotonic_s()
         self._snapshot_s: float | None = None
         self._suspect: int | None = None
@@ -153,7 +154,7 @@ class Lane:
         shards = unpack(restored.shards)
         self.outbox = Outbox.decode(shards.pop(SHARD)) if SHARD in shards else Outbox()
         self.core = self._config.cores.restore(self.partition, shards, start)
-        self.committable = start
+        self.committable = self._saved = start
         self._written_offset = start
 
     def _go_blind(self, reason: str) -> None:
@@ -248,6 +249,7 @@ class Lane:
 
     async def _write(self) -> None:
         frozen, outputs = self._freeze()
+        saved = self.next_offset
         try:
             await self._fence.write(frozen)
         except BaseException:
@@ -257,6 +259,7 @@ class Lane:
             raise
         self.outbox.mark_durable(outputs)
         self.committable = self._written_offset = frozen.next_offset
+        self._saved = saved
         self._config.counters.snapshots += 1
         self._snapshot_s = self._config.monotonic_s()
 
@@ -264,15 +267,19 @@ class Lane:
         """Encode state and outbox as they are at one offset."""
         whole = self._fence.must_write_whole
         due = set() if whole else self._packs.due()
+        # Who takes over from a worker that ends in peace has nothing to read again.
+        is_last = self.state is LaneState.RELEASING
         shards: dict[str, bytes | None] = (
-            dict(self.core.all_shards()) if whole else self.core.dirty_shards(due)
+            dict(self.core.all_shards())
+            if whole
+            else self.core.dirty_shards(due, everything=is_last)
         )
         self.core.mark_clean()
         if whole or self.outbox.is_dirty or SHARD in due:
             shards[SHARD] = self.outbox.encode()
             self.outbox.is_dirty = False
         packs = self._packs.pack(shards, whole=whole, due=due)
-        return Frozen(self.next_offset, packs, whole), len(self.outbox)
+        return Frozen(self.core.resume_offset, packs, whole), len(self.outbox)
 
     async def _send(self) -> bool:
         """Send what is durable, after another look at the fence if time has passed.
@@ -331,7 +338,7 @@ class Lane:
             epoch=self._fence.epoch,
             next_offset=self.next_offset,
             highwater=self.highwater,
-            committable=self.committable,
+            saved=self._saved,
             idle_s=now_s - self._progress_s,
             snapshot_age_s=age_s,
             snapshot_bytes=self._fence.snapshot_bytes,

@@ -168,8 +168,9 @@ def unpack(shards: Mapping[str, bytes]) -> dict[str, bytes]:
     """
     found = {k: v for k, v in shards.items() if not k.startswith(PREFIX)}
     packed = [name for name in shards if name.startswith(PREFIX)]
+    room = bytearray(2 * RAW_BYTES if packed else 0)
     for name in sorted(packed, key=lambda name: int(name.removeprefix(PREFIX))):
-        for shard, blob in _read(name, shards[name]).items():
+        for shard, blob in _read(name, shards[name], room).items():
             if blob is None:
                 found.pop(shard, None)
             else:
@@ -177,9 +178,10 @@ def unpack(shards: Mapping[str, bytes]) -> dict[str, bytes]:
     return found
 
 
-def _read(name: str, blob: bytes) -> dict[str, Any]:
+def _read(name: str, blob: bytes, room: bytearray) -> dict[str, Any]:
+    """The shards of a pack; ``room`` is for its bytes, if they are as few as usual."""
     try:
-        raw = bytes(cramjam.zstd.decompress(blob))
+        raw = _decompressed(blob, room)
         pack = msgspec.msgpack.decode(raw, type=Pack)
     except (cramjam.DecompressionError, msgspec.DecodeError) as error:
         raise DamagedState(f"{name} can not be read: {error}") from error
@@ -189,6 +191,15 @@ def _read(name: str, blob: bytes) -> dict[str, Any]:
             "start the newer release of hypercare"
         )
     return pack.shards
+
+
+def _decompressed(blob: bytes, room: bytearray) -> memoryview:
+    """The bytes of a pack, in the room that is there: new room takes half the time."""
+    try:
+        size = int(cramjam.zstd.decompress_into(blob, room))
+    except cramjam.DecompressionError:  # damaged, or one shard of it is very large
+        return memoryview(bytes(cramjam.zstd.decompress(blob)))
+    return memoryview(room)[:size]
 
 
 def _cut(shards: Mapping[str, bytes | None]) -> Iterator[dict[str, bytes | None]]:

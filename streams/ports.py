@@ -23,9 +23,20 @@ class PartitionCore(Protocol):
     def apply(self, records: Sequence[LogRecord]) -> Outputs:
         """Apply records in offset order; those below ``next_offset`` are dropped."""
 
-    def dirty_shards(self, also: Collection[str] = ()) -> dict[str, bytes | None]:
-        """Return the shards changed since ``mark_clean`` (``None``: deleted).
+    @property
+    def resume_offset(self) -> int:
+        """Return where a restore of what was marked clean last reads on.
 
+        It may lie before the offset of the snapshot: a core may leave out some of
+        what changed, and take it from the log again.
+        """
+
+    def dirty_shards(
+        self, also: Collection[str] = (), *, everything: bool = False
+    ) -> dict[str, bytes | None]:
+        """Return shards changed since they were marked clean (``None``: deleted).
+
+        ``everything`` asks for all of them, else a core may leave some for later.
         What is named in ``also`` is written too, itself or what replaces it; a name
         that stands for nothing any more is left out.
         """

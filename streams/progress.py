@@ -30,9 +30,10 @@ class LaneState(StrEnum):
 class LaneProgress:
     """The progress of one partition at one moment.
 
-    ``highwater`` and ``snapshot_age_s`` are ``None`` before the first fetch and the
-    first snapshot; ``reason`` says why a partition is blind, ``held_back`` why its
-    outputs could not leave the last time.
+    ``saved`` is where the newest acknowledged snapshot was taken; it, ``highwater`` and
+    ``snapshot_age_s`` are ``None`` before the first snapshot or fetch. ``reason`` says
+    why a partition is blind, ``held_back`` why its outputs could not leave the last
+    time.
     """
 
     partition: int
@@ -40,7 +41,7 @@ class LaneProgress:
     epoch: int
     next_offset: int
     highwater: int | None
-    committable: int | None
+    saved: int | None
     idle_s: float
     snapshot_age_s: float | None
     snapshot_bytes: int

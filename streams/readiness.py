@@ -103,9 +103,9 @@ class Readiness:
         for lane in lanes:
             if lane.state is LaneState.READY and has_unsaved(lane):
                 key = (lane.partition, lane.epoch)
-                saved, since_s = before.get(key, (lane.committable, now_s))
-                since_s = since_s if saved == lane.committable else now_s
-                self._unsaved[key] = (lane.committable, since_s)
+                saved, since_s = before.get(key, (lane.saved, now_s))
+                since_s = since_s if saved == lane.saved else now_s
+                self._unsaved[key] = (lane.saved, since_s)
 
     def problems(
         self,
@@ -160,7 +160,7 @@ class Readiness:
             )
             fix = "check that the state topic can be written (`hypercare topics check`)"
             found.append(Problem(what, fix, lane.partition))
-        elif lane.committable is None:
+        elif lane.saved is None:
             what = "the first snapshot is not acknowledged yet"
             found.append(Problem(what, "wait one snapshot interval", lane.partition))
         return found

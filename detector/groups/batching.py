@@ -88,6 +88,8 @@ class Run:
         self._lanes = [Lane(key, own[n]) for key, n in numbers.items()]
         for shape, number in enumerate(of_shape):
             self._lanes[number].shapes.append(shape)
+        skipped = partition.turns.skipped
+        self._lanes = [lane for lane in self._lanes if lane.key not in skipped]
         self._wholes = deque(columns.whole)
         self._items = {r: decode(columns.records[r].value) for r in columns.whole}
         self._touched = {r: self._keys_of(i) for r, i in self._items.items()}

@@ -52,7 +52,14 @@ class CountingPartition:
         """Return one shard per key."""
         return {key: self._shard(key) for key in self.counts}
 
-    def dirty_shards(self, also: Collection[str] = ()) -> dict[str, bytes | None]:
+    @property
+    def resume_offset(self) -> int:
+        """Return where a restore reads on: nothing is ever left out."""
+        return self.next_offset
+
+    def dirty_shards(
+        self, also: Collection[str] = (), *, everything: bool = False
+    ) -> dict[str, bytes | None]:
         """Return the shards of the keys that changed or are asked for."""
         wanted = self.dirty | (set(also) & self.counts.keys())
         return {key: self._shard(key) for key in wanted}

@@ -17,11 +17,11 @@ import msgspec
 import pytest
 
 from detector import state
-from detector.blocks import ScopeBlock
+from detector.blocks import NAMED_VERSION, ScopeBlock
 from detector.engine import Partition
 from detector.records import LogRecord, Output
 from detector.rulefile import load_rules
-from detector.scope import Scope
+from detector.scope import Scope, Watch
 from detector.verdicts import RecommendationRecord, VerdictRecord
 from streams.core import DetectorCores
 from streams.fence import Fence, Frozen
@@ -197,13 +197,16 @@ def test_unknown_fields_are_ignored(left: Left) -> None:
     blocks = left.blocks
     shop = msgspec.msgpack.decode(blocks[SHOP])
     watches = Scope.__struct_encode_fields__.index("watches")
-    if left.version < state.VERSION:
+    if left.version <= NAMED_VERSION:
         shop["scope"]["from_later"] = 1
         for watch in shop["scope"]["watches"].values():
             watch["from_later"] = {"a": [1]}
     else:
-        for watch in [*shop["scope"][watches].values(), shop["scope"]]:
-            watch.append({"a": [1]})
+        # Written before a field was added, it has no room for one of later.
+        rows = [(Watch, row) for row in shop["scope"][watches].values()]
+        for form, row in [*rows, (Scope, shop["scope"])]:
+            if len(row) == len(form.__struct_encode_fields__):
+                row.append({"a": [1]})
     changed = {
         **blocks,
         SHOP: with_fields(msgspec.msgpack.encode(shop), from_later="x"),

@@ -11,7 +11,7 @@ from detector.records import Output
 from streams.fence import Fence, Fenced
 from streams.lane import OUTPUTS_MAX, Lane, LaneConfig
 from streams.outbox import Outbox
-from streams.ports import Bounds
+from streams.ports import Bounds, CoreFactory
 from streams.progress import Counters, LaneState
 from streams.settings import StateReset
 from streams.statelog import Write
@@ -34,6 +34,7 @@ class World:
         self.emitter = MemoryEmitter()
         self.counters = Counters()
         self.now_s = 0.0
+        self.cores: CoreFactory = CountingCores()
 
     def lane(
         self,
@@ -45,7 +46,7 @@ class World:
         """Return the lane of a new worker."""
         state_log = MemoryStateLog(self.partition)
         config = LaneConfig(
-            cores=CountingCores(),
+            cores=self.cores,
             log=self.log,
             emitter=emitter or self.emitter,
             counters=self.counters,
@@ -461,7 +462,7 @@ async def test_progress_tells_the_truth() -> None:
     after = lane.progress()
     assert (before.idle_s, before.snapshot_age_s) == (3.0, None)
     assert (after.state, after.epoch, after.next_offset) == (LaneState.READY, 1, 10)
-    assert (after.committable, after.snapshot_age_s) == (10, 2.0)
+    assert (after.saved, after.snapshot_age_s) == (10, 2.0)
     assert after.snapshot_bytes > 0
 
 

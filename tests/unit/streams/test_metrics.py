@@ -119,7 +119,7 @@ def lane(**changes: object) -> LaneProgress:
         "epoch": 1,
         "next_offset": 10,
         "highwater": 10,
-        "committable": 10,
+        "saved": 10,
         "idle_s": 0.1,
         "snapshot_age_s": 500.0,
         "snapshot_bytes": 4096,

@@ -19,7 +19,7 @@ def lane(**changes: object) -> LaneProgress:
         "epoch": 1,
         "next_offset": 100,
         "highwater": 100,
-        "committable": 100,
+        "saved": 100,
         "idle_s": 600.0,
         "snapshot_age_s": 600.0,
         "snapshot_bytes": 4096,
@@ -106,7 +106,7 @@ def test_moving_snapshots_are_fine() -> None:
     """Under steady traffic something is always unsaved; only standstill counts."""
     readiness = Readiness(snapshot_interval_s=2.0)
     for second in range(60):
-        now = lane(next_offset=100 + second, committable=100 + second // 2 * 2 - 2)
+        now = lane(next_offset=100 + second, saved=100 + second // 2 * 2 - 2)
         assert readiness.problems([now], RULES, float(second), is_member=True) == []
 
 
@@ -120,7 +120,7 @@ def test_new_owner_starts_anew() -> None:
 
 def test_first_snapshot_is_awaited() -> None:
     """Until one snapshot is acknowledged nothing shows that state can be kept."""
-    (found,) = problems(lane(committable=None))
+    (found,) = problems(lane(saved=None))
     assert "first snapshot" in found.what
 
 
