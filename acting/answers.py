@@ -61,6 +61,7 @@ class Why(StrEnum):
     CALENDAR = "calendar"
     MODE = "mode"
     NO_TARGET = "no_target"
+    NOT_SAFE = "not_safe_to_return"
     PING_PONG = "ping_pong"
     COOLDOWN = "cooldown"
     BUDGET = "budget"

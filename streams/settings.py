@@ -121,6 +121,8 @@ class Settings:
         and nothing that acts takes them.
     public_keys : tuple of Path
         Public keys of those whose recommendations `hypercare gate` takes.
+    safe_to_return : Path or None
+        Program that says whether one may go back to a release; None: nobody objects.
     stop : bool
         `hypercare gate` lets nothing be executed.
     stop_file : Path
@@ -170,6 +172,7 @@ class Settings:
     identity_key: bytes = field(default=b"", repr=False)
     signing_keys: tuple[Path, ...] = ()
     public_keys: tuple[Path, ...] = ()
+    safe_to_return: Path | None = None
     stop: bool = False
     stop_file: Path = Path("/var/lib/hypercare/STOP")
     rules: Path | None = None
@@ -281,6 +284,9 @@ VARIABLES: dict[str, Variable] = {
     ),
     "public_keys": Variable(
         "PUBLIC_KEYS", files, "public keys that `hypercare gate` trusts, with commas"
+    ),
+    "safe_to_return": Variable(
+        "SAFE_TO_RETURN", file, "program that may object to a rollback's target"
     ),
     "stop": Variable("STOP", flag, "1: `hypercare gate` executes nothing"),
     "stop_file": Variable(

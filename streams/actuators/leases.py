@@ -18,9 +18,10 @@ from acting.known import Known, Request
 from acting.records import Claim, End, Outcome
 from detector.verdicts import RecommendationRecord
 from streams.actuators.parcel import Parcel
-from streams.gate.asking import Knows, Question, ask, unclaimed
+from streams.gate.asking import Knows, Question, ask, claim_of, unclaimed
 from streams.gate.executions import Executions
-from streams.gate.reading import Release, Signed, Situation
+from streams.gate.reading import Release, Situation
+from streams.gate.returning import MayReturn, anywhere
 from streams.signing import Verifier
 
 Found = TypeVar("Found")
@@ -76,6 +77,8 @@ class Leases:
         The kill switches of this machine.
     now_ms : callable
         Wall clock.
+    may_return : callable
+        Who may object to a release to go back to.
     """
 
     def __init__(
@@ -86,12 +89,14 @@ class Leases:
         *,
         stopped: Callable[[], Ruling | None],
         now_ms: Callable[[], int],
+        may_return: MayReturn = anywhere,
     ) -> None:
         self._knows = knows
         self._executions = executions
         self._verifier = verifier
         self._stopped = stopped
         self._now_ms = now_ms
+        self._may_return = may_return
         # Kafka's client blocks and takes one call at a time.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="leases")
 
@@ -136,7 +141,8 @@ class Leases:
         if not _same(signed.record, wanted):
             return _another(signed.record, wanted)
         self._executions.catch_up()
-        claim = _claim_of(signed, holder, parcel.token, lease_s, seen.services)
+        question = Question(_asked(wanted), holder, parcel.token, lease_s)
+        claim = claim_of(question, signed, seen)
         return foreseen(self._executions.ledger.known, claim, signed.record, now_ms)
 
     def _claim(self, parcel: Parcel, holder: str, lease_s: int) -> Ruling:
@@ -146,7 +152,14 @@ class Leases:
             return stopped
         question = Question(_asked(wanted), holder, parcel.token, lease_s)
         knows, now_ms = _Exactly(self._knows, parcel), self._now_ms()
-        reply = ask(question, knows, self._verifier, lambda: self._executions, now_ms)
+        reply = ask(
+            question,
+            knows,
+            self._verifier,
+            lambda: self._executions,
+            now_ms,
+            self._may_return,
+        )
         if reply.ruling.answer is not Answer.ACT:
             return reply.ruling
         known = self._executions.ledger.known
@@ -187,18 +200,3 @@ def _another(newest: RecommendationRecord, wanted: RecommendationRecord) -> Ruli
 
 def _asked(wanted: RecommendationRecord) -> Release:
     return Release(wanted.service, wanted.environment, wanted.release, wanted.component)
-
-
-def _claim_of(
-    signed: Signed, holder: str, token: str, lease_s: int, services: int
-) -> Claim:
-    return Claim(
-        token=token,
-        holder=holder,
-        topic=signed.topic,
-        key=signed.key,
-        value=signed.value,
-        signature=signed.signature,
-        lease_s=lease_s,
-        services=services,
-    )

@@ -25,6 +25,7 @@ from streams.cli.service import begin_log, log_level_option
 from streams.errors import Refused
 from streams.gate.board import Board
 from streams.gate.executions import Executions
+from streams.gate.returning import returning
 from streams.gate.stopping import stopped_here
 from streams.serving import ListenError
 from streams.settings import Settings
@@ -97,6 +98,7 @@ async def _serve(
             executions,
             verifier,
             stopped=lambda: stopped_here(conf),
+            may_return=returning(conf.safe_to_return),
             now_ms=now_ms,
         )
         board.start()

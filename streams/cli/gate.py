@@ -23,6 +23,7 @@ from streams.gate.asking import Question, Reply, ask, may_act
 from streams.gate.carrying import variables
 from streams.gate.executions import Executions
 from streams.gate.reading import Release, Topics, Unreadable
+from streams.gate.returning import returning
 from streams.gate.stopping import stopped_here
 from streams.settings import Settings, SettingsError
 from streams.signing import Verifier
@@ -105,7 +106,8 @@ def _asked(
     try:
         topics = Topics(conf, monotonic_s=monotonic_s)
         stack.callback(topics.close)
-        return ask(question, topics, verifier, opened, now_ms())
+        may_return = returning(conf.safe_to_return)
+        return ask(question, topics, verifier, opened, now_ms(), may_return)
     except Unreadable as error:
         return Reply(Ruling(Answer.STALE, Why.DAMAGED, str(error)))
     except Unreachable as error:

@@ -20,6 +20,7 @@ from streams.gate.exposure import check_exposure
 from streams.gate.flags import FlagDesk
 from streams.gate.judging import Judge
 from streams.gate.metrics import GateMetrics
+from streams.gate.returning import returning
 from streams.gate.server import Access, Gates
 from streams.gate.stopping import stopped_here
 from streams.gate.tls import Certificates
@@ -102,6 +103,7 @@ async def _serve(conf: Settings) -> None:
         verifier,
         now_ms=now_ms,
         stopped_here=lambda: stopped_here(conf),
+        may_return=returning(conf.safe_to_return),
     )
     desk = FlagDesk(conf.flags_file, judge.ledger) if conf.flags_file else None
     server = Gates(

@@ -12,6 +12,7 @@ from acting.trust import Check, distrust
 from detector.verdicts import RecommendationRecord
 from streams.gate.executions import Executions
 from streams.gate.reading import Release, Signed, Situation
+from streams.gate.returning import MayReturn, anywhere
 from streams.signing import Unsigned, Verifier
 
 
@@ -55,8 +56,11 @@ def ask(
     verifier: Verifier,
     executions: Callable[[], Executions],
     now_ms: int,
+    may_return: MayReturn = anywhere,
 ) -> Reply:
     """Answer a question; the lease is taken where the answer is to act.
+
+    ``may_return`` is asked before anything is claimed.
 
     Raises
     ------
@@ -67,7 +71,10 @@ def ask(
     signed, ruling = seen.recommendation, unclaimed(seen, verifier, now_ms)
     if ruling is None:
         assert signed is not None
+        ruling = may_return(signed.record)
+    if ruling is None and signed is not None:
         ruling = executions().claim(claim_of(question, signed, seen))
+    assert ruling is not None
     return Reply(ruling, seen, signed.record if signed else None)
 
 

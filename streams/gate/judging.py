@@ -17,6 +17,7 @@ from streams.gate.asking import Question, ask, unclaimed
 from streams.gate.board import Board
 from streams.gate.executions import Executions
 from streams.gate.reading import Release, Signed
+from streams.gate.returning import MayReturn, anywhere
 from streams.signing import Verifier
 
 Found = TypeVar("Found")
@@ -45,6 +46,8 @@ class Judge:
         Wall clock.
     stopped_here : callable
         Why nothing may be executed from this machine, or None.
+    may_return : callable
+        Who may object to a release to go back to.
     """
 
     def __init__(
@@ -55,12 +58,14 @@ class Judge:
         *,
         now_ms: Callable[[], int],
         stopped_here: Callable[[], Ruling | None] = lambda: None,
+        may_return: MayReturn = anywhere,
     ) -> None:
         self.board = board
         self._executions = executions
         self._verifier = verifier
         self._now_ms = now_ms
         self._stopped_here = stopped_here
+        self._may_return = may_return
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -113,6 +118,7 @@ class Judge:
                 self._verifier,
                 lambda: self._executions,
                 self._now_ms(),
+                self._may_return,
             )
         )
         return reply.ruling

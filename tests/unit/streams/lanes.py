@@ -175,6 +175,7 @@ class Acting:
         self.signed = self.keyed.signed(record)
         self.seen = Seen(self.world, self.signed)
         self.stopped: Ruling | None = None
+        self.objection: Ruling | None = None
         self._tokens = count(1)
         self.lane = self.anew()
 
@@ -187,6 +188,7 @@ class Acting:
             self.keyed.verifier,
             stopped=lambda: self.stopped,
             now_ms=lambda: self.world.at_ms,
+            may_return=lambda _: self.objection,
         )
         lane = ActingLane(
             Receiver(name="one", kind="http", lease_s=120),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from acting.answers import Answer, Ruling, Why
 from acting.records import Order
 from acting.records import Word as Says
 from detector.verdicts import Action, RecommendationState, Verdict
@@ -58,6 +59,19 @@ async def test_interlocks_hold_without_claims(
     assert made.told.events == []
     assert "claim" not in made.ended()
     assert not made.lane.waiting
+
+
+async def test_objection_claims_nothing(tmp_path: Path) -> None:
+    """What is not safe to return to is left, until whoever objects is content."""
+    made = Acting(tmp_path, Told())
+    made.objection = Ruling(Answer.NEEDS_APPROVAL, Why.NOT_SAFE, "schema 7")
+    await made.lane.take(made.signed)
+    for _ in range(5):
+        await made.go(10)
+    assert (made.told.events, made.ended()) == ([], [])
+    made.objection = None
+    await made.go(60)
+    assert made.ended() == ["claim", "executed"]
 
 
 async def test_approval_lets_it_go(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""May one go back? A program of the user's says so: a migrated schema bars the way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from acting.answers import Answer, Ruling, Why
+from acting.interlocks import NEEDS_TARGET
+from detector.verdicts import RecommendationRecord
+from streams.gate.carrying import variables
+
+LIMIT_S = 10.0
+"""Longer than a look at a table of migrations takes; who asks waits meanwhile."""
+
+SAID_CHARS = 300
+
+MayReturn = Callable[[RecommendationRecord], Ruling | None]
+
+
+def anywhere(_: RecommendationRecord) -> None:
+    """Nobody was named who could object."""
+
+
+def returning(program: Path | None, limit_s: float = LIMIT_S) -> MayReturn:
+    """Ask a program before anything is claimed that leads back to another release.
+
+    It finds what ``hypercare gate`` tells a command, apart from the token, and ends
+    with 0 where the target is safe. Anything else, no end among it, is a no.
+    """
+    if program is None:
+        return anywhere
+
+    def ask(wanted: RecommendationRecord) -> Ruling | None:
+        if wanted.action not in NEEDS_TARGET or not wanted.target or wanted.test:
+            return None
+        said = _refusal(program, variables(wanted, ""), limit_s)
+        if said is None:
+            return None
+        text = f"{wanted.target} is not safe to return to ({said}): page a person"
+        return Ruling(Answer.NEEDS_APPROVAL, Why.NOT_SAFE, text)
+
+    return ask
+
+
+def _refusal(program: Path, known: dict[str, str], limit_s: float) -> str | None:
+    # Settings of ours, secrets among them, are none of its business.
+    own = {n: v for n, v in os.environ.items() if not n.startswith("HYPERCARE_")}
+    try:
+        done = subprocess.run(
+            [str(program)],
+            env=own | known,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=limit_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"{program.name} did not answer within {limit_s:g} s"
+    except OSError as error:
+        return f"{program.name} could not run: {error.strerror}"
+    if done.returncode == 0:
+        return None
+    lines = done.stdout.decode(errors="replace").split("\n")
+    first = "".join(c for c in lines[0] if c.isprintable())[:SAID_CHARS]
+    return first or f"{program.name} ended with {done.returncode}"
