@@ -13,6 +13,7 @@ from streams.actuators.http import Http
 from streams.actuators.parcel import Result, Word
 from streams.actuators.table import KINDS
 from streams.actuators.template import Form, Template
+from tests.integration.certificates import Authority
 from tests.unit.streams.receivers import (
     SECRET,
     START_MS,
@@ -208,6 +209,7 @@ async def test_shipped_examples_are_valid(path: Path, tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("t")
     text = path.read_text(encoding="utf-8").replace("/run/secrets/token", str(token))
+    text = text.replace("/run/secrets/ca.crt", str(Authority(tmp_path).file))
     found = load(text, source=path.name, environment={"TOKEN": "t"})
     assert found
     for one in found:
