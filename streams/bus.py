@@ -29,6 +29,7 @@ from detector.records import Output
 from detector.wire import RECOMMENDATIONS
 from streams import signing
 from streams.brokerclock import BrokerClock
+from streams.cloudevent import headers_of
 from streams.connection import aiokafka_options, aiokafka_reader_options
 from streams.outbox import DESTINATIONS
 from streams.settings import Settings
@@ -266,23 +267,6 @@ class Bus:
                 if not left or not isinstance(error, KafkaError):
                     raise
         return consumer
-
-
-def headers_of(output: Output) -> list[tuple[str, bytes]]:
-    """Kafka headers of an output: our id, and CloudEvents in binary mode.
-
-    The value is the event's data, so who does not know CloudEvents reads plain JSON.
-    ``ce_id`` tells a re-issue from the first issue; (source, id) is for deduping.
-    """
-    return [
-        ("id", output.id.encode()),
-        ("content-type", b"application/json"),
-        ("ce_specversion", b"1.0"),
-        ("ce_type", f"hypercare.{output.topic}.v1".encode()),
-        ("ce_source", b"/hypercare"),
-        ("ce_id", output.id.encode()),
-        ("ce_subject", output.key.encode()),
-    ]
 
 
 class KafkaStateLog:

@@ -15,7 +15,7 @@ from acting.records import Drill
 from acting.trust import distrust
 from detector.verdicts import RecommendationRecord
 from detector.wire import RECOMMENDATIONS, recommendation_output
-from streams.bus import headers_of
+from streams.cloudevent import headers_of
 from streams.gate.asking import Question, checker, claim_of
 from streams.gate.executions import Executions
 from streams.gate.reading import Release, Signed, Topics
