@@ -23,6 +23,8 @@ from streams.tick import TickSink
 logger = logging.getLogger(__name__)
 
 INTERVAL_S = 5.0
+LOOK_S = 0.5
+"""Who takes a partition over, or loses sight of it, says so this soon."""
 
 
 class Pulse(Struct, frozen=True):
@@ -70,6 +72,8 @@ class Pulses:
         self._sink = sink
         self._clock = clock
         self._topic = topic
+        self._said: set[tuple[int, LaneState, bool]] = set()
+        self._silent_s = 0.0
 
     async def beat(self) -> None:
         """Write the pulse of each partition once."""
@@ -87,8 +91,17 @@ class Pulses:
     async def run(self) -> None:
         """Beat until cancelled."""
         while True:
+            await self.look()
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """Beat if something has changed since the last beat, or it is long ago."""
+        found = [lane.progress() for lane in self._lanes.lanes.values()]
+        standing = {(one.partition, one.state, one.highwater is None) for one in found}
+        self._silent_s += LOOK_S
+        if standing != self._said or self._silent_s >= INTERVAL_S:
+            self._said, self._silent_s = standing, 0.0
             await self.beat()
-            await asyncio.sleep(INTERVAL_S)
 
 
 def pulse_of(lane: Lane, worker: str, now_ms: int) -> Pulse:

@@ -135,7 +135,7 @@ class ActingLane(Lane):
     async def _drop(self, parcel: Parcel, text: str) -> None:
         """Forget it altogether: issued again, it is new."""
         await self.finish(parcel, State.DROPPED, text)
-        self._over.pop(parcel.event, None)
+        self.over.pop(parcel.event, None)
 
     async def _end(self, parcel: Parcel, result: Result) -> None:
         """Report how it ended, however long Kafka takes; then go on or end."""

@@ -55,18 +55,18 @@ class AlertLane(Lane):
             if other.event != name and not ended_ms(other):
                 other.begun_ms = now_ms
                 await self._keep(other)
-        self._wake.set()
+        self.wake.set()
 
     async def run(self) -> None:
         """Push at once what changed, and everything each interval."""
         try:
             while True:
-                self._wake.clear()
+                self.wake.clear()
                 await self.settle()
                 self.push()
                 try:
                     async with asyncio.timeout(self._alerts.interval_s):
-                        await self._wake.wait()
+                        await self.wake.wait()
                 except TimeoutError:
                     continue
         finally:
@@ -87,7 +87,7 @@ class AlertLane(Lane):
         for one in list(self.waiting.values()):
             if is_past(one, now_ms):
                 await self.finish(one, State.DONE)
-                self._over.pop(one.event, None)
+                self.over.pop(one.event, None)
 
     def push(self) -> None:
         """Begin to tell every peer that is not still being told."""
@@ -118,8 +118,8 @@ class AlertLane(Lane):
 
     async def _keep(self, parcel: Parcel) -> None:
         await self.tools.keep(parcel)
-        self._forget(parcel)
-        self._hold(parcel)
+        self.forget(parcel)
+        self.hold(parcel)
 
     def _queue(self, parcel: Parcel) -> None:
         """Nothing is due on its own: all is said at each interval."""

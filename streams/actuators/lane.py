@@ -80,6 +80,17 @@ class Lane:
         Clock, chance, journal, counts.
     bytes_max : int
         Size of the queue; beyond it the oldest deliveries are dropped, and counted.
+
+    Attributes
+    ----------
+    waiting : dict
+        Deliveries that are not over, by event.
+    over : dict
+        When those that are had begun, by event.
+    size : int
+        Bytes in the queue.
+    wake : asyncio.Event
+        Set where something may be due.
     """
 
     def __init__(
@@ -89,15 +100,15 @@ class Lane:
         self.waiting: dict[str, Parcel] = {}
         self.is_disabled = False
         self.size = 0
+        self.over: dict[str, int] = {}
+        self.wake = asyncio.Event()
         self._bytes_max = bytes_max
         self._sizes: dict[str, int] = {}
-        self._over: dict[str, int] = {}
         self._due: list[tuple[int, int, str]] = []
         self._flying: dict[str, asyncio.Task[None]] = {}
         self._numbers = 0
         self._failed_once = False
         self._rests_until_ms = 0
-        self._wake = asyncio.Event()
 
     # What is to be done.
 
@@ -108,21 +119,21 @@ class Lane:
         elif parcel.state.is_over:
             self._note_over(parcel)
         else:
-            self._hold(parcel)
+            self.hold(parcel)
 
     async def take(self, signed: Signed) -> None:
         """Queue a recommendation, unless it is not for this receiver or known."""
         if not self.wants(signed.record):
             return
         parcel = parcel_of(self.receiver.name, signed, self.tools.now_ms())
-        if parcel.event in self._over or parcel.event in self.waiting:
+        if parcel.event in self.over or parcel.event in self.waiting:
             self.refresh(parcel)
             return
         if self.is_disabled:
             self.tools.tally.delivered(self.receiver.name, State.DROPPED)
             return
         await self.tools.keep(parcel)
-        self._hold(parcel)
+        self.hold(parcel)
         await self._shrink()
 
     def wants(self, wanted: RecommendationRecord) -> bool:
@@ -143,7 +154,7 @@ class Lane:
         """Attempt what is due, for ever."""
         try:
             while True:
-                self._wake.clear()
+                self.wake.clear()
                 next_ms = self._start_due()
                 idle_s = IDLE_S
                 if next_ms is not None:
@@ -152,7 +163,7 @@ class Lane:
                 # Not `wait_for`: before Python 3.12 it can lose a cancellation.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(idle_s):
-                        await self._wake.wait()
+                        await self.wake.wait()
         finally:
             tasks = list(self._flying.values())
             for task in tasks:
@@ -197,7 +208,7 @@ class Lane:
             self.later(parcel, self.tools.now_ms() + 60 * SECOND)
         finally:
             self._flying.pop(parcel.event, None)
-            self._wake.set()
+            self.wake.set()
 
     # What becomes of an attempt.
 
@@ -228,7 +239,7 @@ class Lane:
         except Troubles:
             parcel.state = before
             raise
-        self._forget(parcel)
+        self.forget(parcel)
         self._note_over(parcel)
         self.tools.tally.delivered(self.receiver.name, state)
         said = (self.receiver.name, parcel.event, state.value, parcel.detail)
@@ -289,7 +300,8 @@ class Lane:
                 parcel = self.waiting[event]
                 await self.finish(parcel, State.DROPPED, "the queue is full")
 
-    def _hold(self, parcel: Parcel) -> None:
+    def hold(self, parcel: Parcel) -> None:
+        """Put a delivery into the queue."""
         self.waiting[parcel.event] = parcel
         self._sizes[parcel.event] = parcel.size
         self.size += parcel.size
@@ -298,20 +310,21 @@ class Lane:
     def _queue(self, parcel: Parcel) -> None:
         self._numbers += 1
         heapq.heappush(self._due, (parcel.next_ms, self._numbers, parcel.event))
-        self._wake.set()
+        self.wake.set()
 
-    def _forget(self, parcel: Parcel) -> None:
+    def forget(self, parcel: Parcel) -> None:
+        """Take a delivery out of the queue."""
         if self.waiting.pop(parcel.event, None) is not None:
             self.size -= self._sizes.pop(parcel.event)
 
     def _note_over(self, parcel: Parcel) -> None:
-        self._over[parcel.event] = parcel.begun_ms
+        self.over[parcel.event] = parcel.begun_ms
         since_ms = self.tools.now_ms() - KEPT_MS
-        while self._over:
-            first = next(iter(self._over))
-            if self._over[first] >= since_ms and len(self._over) <= OVER_MAX:
+        while self.over:
+            first = next(iter(self.over))
+            if self.over[first] >= since_ms and len(self.over) <= OVER_MAX:
                 return
-            del self._over[first]
+            del self.over[first]
 
 
 def _slim(parcel: Parcel) -> Parcel:

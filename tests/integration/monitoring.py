@@ -26,7 +26,7 @@ SHORTER = {
     "scrape_interval": {"15s": "1s"},
     "evaluation_interval": {"15s": "1s"},
     "keep_firing_for": {"5m": "20s"},
-    "for": {"1m": "6s", "2m": "25s", "30m": "60s"},
+    "for": {"1m": "6s", "2m": "25s", "10m": "60s", "30m": "60s"},
     "group_wait": {"30s": "1s", "10s": "1s"},
     "group_interval": {"5m": "2s"},
 }

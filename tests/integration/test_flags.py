@@ -119,6 +119,7 @@ def test_bad_component_is_switched_off(made: Flagged) -> None:
     made.send(lines[:told], producer)
     until(lambda: made.newest() is not None, what="the recommendation")
     assert values(server) == {"cart": True, "search": True}
+    until(lambda: bool(made.read("pulse")), what="the worker speaks")
     assert made.carry_out("search") is Answer.UNDECIDED
     until(lambda: made.carry_out("cart") is Answer.ACT, what="the lease")
     until(lambda: not values(server)["cart"], what="the cart's flag is off")

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 REFUSED = ("segment.", "compression.type", "min.cleanable")
 
-COMPACTED = ("state", "pulse")
+COMPACTED = ("state", "pulse", "deliveries")
 """Topics of small segments: what a managed Kafka may refuse of them is economy."""
 
 

@@ -112,6 +112,7 @@ def test_people_are_heard_everywhere(made: Told, rng: np.random.Generator) -> No
     until(lambda: made.newest() == ("acknowledged", "auto"), what="acknowledged")
     made.tell("tell", "mode", SERVICE, "recommend")
     until(lambda: made.newest()[1] == "recommend", what="the mode is lowered")
+    until(lambda: bool(made.read("pulse")), what="the worker speaks")
     assert made.why(1) is Why.MODE
     made.tell("tell", "mode", SERVICE, "rule")
     made.tell("tell", "freeze", SERVICE)

@@ -9,7 +9,7 @@ import pytest
 from faust.types import TP
 
 from streams.progress import LaneState
-from streams.pulse import Pulse, Pulses, pulse_of
+from streams.pulse import INTERVAL_S, LOOK_S, Pulse, Pulses, pulse_of
 from streams.statelog import Write
 from tests.unit.streams.rig import LOG, Rig
 
@@ -101,3 +101,20 @@ async def test_each_beat_names_every_partition(rig: Rig) -> None:
         *(0, "rig", LaneState.BLIND),
         "lost",
     )
+
+
+async def test_change_is_said_at_once(rig: Rig) -> None:
+    """Who takes a partition over speaks at once, then as often as everybody does."""
+    written = Written()
+    pulses = Pulses(rig.lanes, written, Clock(), "pulse")
+    await pulses.look()
+    assert written.pulses == []
+    await rig.own()
+    await rig.fetch()
+    for _ in range(int(INTERVAL_S / LOOK_S)):
+        await pulses.look()
+    assert [(p.state, p.read_until_ms) for p in written.pulses] == [
+        (LaneState.READY, NOW_MS)
+    ]
+    await pulses.look()
+    assert len(written.pulses) == 2
