@@ -292,7 +292,7 @@ def test_told_and_acted_once(made: Actors) -> None:
     until(lambda: none_left in made.page(heir, "/metrics"), what="none waits")
     page = made.page(heir, "/metrics")
     assert (
-        'hypercare_receiver_actions_total{receiver="store",outcome="executed"} 1.0'
+        'hypercare_receiver_actions_total{outcome="executed",receiver="store"} 1.0'
         in page
     )
     assert 'hypercare_delivery_pending{receiver="pager"} 0.0' in page
@@ -303,7 +303,8 @@ def test_told_and_acted_once(made: Actors) -> None:
 def _executed(made: Actors, name: str) -> int:
     """How many actions have told their end."""
     lines = made.page(name, "/metrics").splitlines()
-    return sum('outcome="executed"} 1.0' in line for line in lines)
+    begin = 'hypercare_receiver_actions_total{outcome="executed",'
+    return sum(line.startswith(begin) and line.endswith(" 1.0") for line in lines)
 
 
 def _services(calls: list[tuple[dict[str, str], bytes]]) -> set[str]:
