@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from acting.interlocks import DAILY_MAX, LARGE, approval, effective_mode
+from acting.interlocks import DAILY_MAX, approval, effective_mode
 from acting.known import DAY_MS, Known, Request
 from acting.records import Claim, Mode
-from detector.verdicts import RecommendationRecord, RecommendationState
+from detector.verdicts import LARGE, OPEN_STATES, RecommendationRecord
 
 NOBODY = Claim("nobody-claims-this", "nobody", "-", "-", b"", "-")
 DRILL_KINDS = ("gate",)
 """Ways that ought to be drilled: shown as never drilled until they are."""
 
-OPEN = (RecommendationState.OPEN, RecommendationState.ACKNOWLEDGED)
-
 
 def waits_for_person(known: Known, wanted: RecommendationRecord, at_ms: int) -> bool:
     """Whether a recommendation could be carried out now if a person agreed."""
-    if wanted.state not in OPEN or at_ms > wanted.expires_at:
+    if wanted.state not in OPEN_STATES or at_ms > wanted.expires_at:
         return False
     if wanted.id in known.rejected or (wanted.id, wanted.action) in known.leases:
         return False

@@ -21,7 +21,13 @@ from acting.approving import (
 from acting.calendars import frozen_until
 from acting.known import DAY_MS, HOUR_MS, Done, Known, LeaseState, Request
 from acting.records import EVERY, SAME_TIME_MS, Mode, Order
-from detector.verdicts import Action, RecommendationState
+from detector.verdicts import (
+    LARGE,
+    NEEDS_TARGET,
+    OPEN_STATES,
+    Action,
+    RecommendationState,
+)
 
 Lock = Callable[[Known, Request], Ruling | None]
 
@@ -34,10 +40,6 @@ EXECUTABLE = (
 )
 """What a machine can do. A hotfix is written by people, the rest is no action."""
 
-LARGE = (Action.ROLLBACK, Action.HALT)
-"""What limits count: a component off harms nobody who does not use it."""
-
-NEEDS_TARGET = (Action.ROLLBACK, Action.REPLACE)
 SKEW_MAX_MS = 60_000
 COOLDOWN_MS = HOUR_MS // 2
 HOURLY_MAX, DAILY_MAX = 1, 3
@@ -90,7 +92,7 @@ def open_still(known: Known, request: Request) -> Ruling | None:
         return Ruling(Answer.HANDLED, Why.WITHDRAWN, text)
     if wanted.state is RecommendationState.BLOCKED:
         return target(known, request)
-    if wanted.state in (RecommendationState.OPEN, RecommendationState.ACKNOWLEDGED):
+    if wanted.state in OPEN_STATES:
         return None
     return Ruling(Answer.HANDLED, Why.CLOSED, f"it is {wanted.state}")
 
@@ -282,6 +284,15 @@ LOCKS: tuple[Lock, ...] = (
 )
 """In the order in which they are asked: what is over before what is forbidden, what is
 forbidden before what a person can allow; a drill is stopped last."""
+
+
+def refusal(known: Known, request: Request) -> Ruling | None:
+    """The first lock that refuses a claim; None if all let it pass."""
+    for lock in LOCKS:
+        refused = lock(known, request)
+        if refused is not None:
+            return refused
+    return None
 
 
 def effective_mode(known: Known, request: Request) -> Mode:

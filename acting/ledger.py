@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from acting.answers import Answer, Ruling, Why
-from acting.interlocks import LOCKS
+from acting.interlocks import refusal
 from acting.known import DAY_MS, Done, Drilled, Known, Lease, LeaseState, Request
 from acting.records import (
     APPROVALS_MAX,
@@ -85,10 +85,9 @@ class Ledger:
         if isinstance(wanted, Ruling):
             return wanted
         request = Request(claim, wanted, at_ms)
-        for lock in LOCKS:
-            refused = lock(self.known, request)
-            if refused is not None:
-                return refused
+        refused = refusal(self.known, request)
+        if refused is not None:
+            return refused
         self._grant(request)
         return Ruling(Answer.ACT, Why.GRANTED, _granted(wanted))
 

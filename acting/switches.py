@@ -9,9 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from acting.records import EVERY, Order
-from detector.verdicts import Action, RecommendationRecord
-
-SWITCHING = (Action.WITHDRAW, Action.REPLACE)
+from detector.verdicts import SWITCHING, RecommendationRecord
 
 
 class Place(NamedTuple):

@@ -7,8 +7,8 @@ from detector.findings import Finding
 from detector.releases import Release
 from detector.rulefile import Rule
 from detector.scope import Scope, Watch
-from detector.target import NEEDS_TARGET, Way, way_out
-from detector.verdicts import Action, ReasonCode, RecommendationState
+from detector.target import Way, way_out
+from detector.verdicts import NEEDS_TARGET, Action, ReasonCode, RecommendationState
 
 
 def course_of(

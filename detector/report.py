@@ -22,10 +22,10 @@ from detector.scope import Scope, Track, Watch
 from detector.signals import errors
 from detector.target import Way, mode_of
 from detector.verdicts import (
+    STANDING_STATES,
     Arm,
     ReasonCode,
     RecommendationRecord,
-    RecommendationState,
     SignalEvidence,
     TopSignature,
     VerdictRecord,
@@ -46,11 +46,6 @@ CONTROL_WORDS = {
     "plan": ("the plan of the rollout",),
     "cohort": ("sessions of the same age on the other releases",),
 }
-LIVE_STATES = (
-    RecommendationState.OPEN,
-    RecommendationState.ACKNOWLEDGED,
-    RecommendationState.BLOCKED,
-)
 EVIDENCE_MOST = 5
 TOP_SIGNATURES = 3
 EXPIRES_AFTER_MS = 600_000
@@ -165,7 +160,7 @@ def recommendation_record(
         expected_effect=effect_text(harm, effects[0]),
         sentence=(
             _sentence_of_harm(scope, watch, release, harm, shown)
-            if episode.state in LIVE_STATES
+            if episode.state in STANDING_STATES
             else closing_sentence(
                 scope.service,
                 part_title(release, episode),

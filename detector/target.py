@@ -14,9 +14,7 @@ from detector.modes import least_mode
 from detector.releases import PROVEN_MIN_UNITS, Release, Stage
 from detector.rulefile import Rule
 from detector.scope import Scope
-from detector.verdicts import Action, ReasonCode, Verdict
-
-NEEDS_TARGET = (Action.ROLLBACK, Action.REPLACE)
+from detector.verdicts import LARGE, Action, ReasonCode, Verdict
 
 DOUBTS = frozenset(
     {
@@ -26,9 +24,6 @@ DOUBTS = frozenset(
     }
 )
 """What is said of a release under suspicion."""
-
-LARGE = (Action.ROLLBACK, Action.HALT)
-"""What the policy of a deploy is about: a component off is no rollback."""
 
 
 class Way(NamedTuple):

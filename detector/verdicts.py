@@ -38,6 +38,15 @@ class Action(StrEnum):
     INVESTIGATE = "investigate"
 
 
+LARGE = (Action.ROLLBACK, Action.HALT)
+"""What limits and the policy of a deploy are about: a component off harms nobody who
+does not use it."""
+
+NEEDS_TARGET = (Action.ROLLBACK, Action.REPLACE)
+SWITCHING = (Action.WITHDRAW, Action.REPLACE)
+"""What is about a component, which a flag can switch."""
+
+
 class RecommendationState(StrEnum):
     """Life of a recommendation."""
 
@@ -48,6 +57,13 @@ class RecommendationState(StrEnum):
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
     BLOCKED = "blocked"
+
+
+OPEN_STATES = (RecommendationState.OPEN, RecommendationState.ACKNOWLEDGED)
+"""States in which a machine may carry it out."""
+
+STANDING_STATES = (*OPEN_STATES, RecommendationState.BLOCKED)
+"""Nobody has acted yet: an acknowledgement alone must not look like a recovery."""
 
 
 class ReasonCode(StrEnum):

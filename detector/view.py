@@ -28,17 +28,16 @@ from detector.rollbackview import RollbackView, rollback_views
 from detector.rulefile import Rule
 from detector.scope import Scope, Track, Watch
 from detector.target import mode_of, way_out
-from detector.verdicts import Action, ReasonCode, RecommendationState, Verdict
+from detector.verdicts import (
+    STANDING_STATES,
+    Action,
+    ReasonCode,
+    RecommendationState,
+    Verdict,
+)
 
 PAGING = ("critical", "high")
 """Criticalities whose recommendations wake somebody."""
-
-STANDING = (
-    RecommendationState.OPEN,
-    RecommendationState.ACKNOWLEDGED,
-    RecommendationState.BLOCKED,
-)
-"""Nobody has acted yet: an acknowledgement alone must not look like a recovery."""
 
 
 class RecommendationView(Struct, frozen=True):
@@ -327,7 +326,7 @@ def _recommendation(
         mode = mode_of(rule, release, action, scope.mode)
         return RecommendationView(False, action, mode, severity)
     return RecommendationView(
-        is_open=episode.state in STANDING,
+        is_open=episode.state in STANDING_STATES,
         action=episode.action,
         mode=mode_of(rule, release, episode.action, scope.mode),
         severity=severity_of(release.criticality, episode.action),

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from acting.answers import Answer, Ruling, Why
 from acting.records import End
-from detector.verdicts import RecommendationRecord, RecommendationState
+from detector.verdicts import OPEN_STATES, RecommendationRecord
 from streams.actuators.lane import PAUSE_MS, Lane, Tools, Troubles
 from streams.actuators.leases import FINAL, Leases
 from streams.actuators.parcel import SECOND, Parcel, Result, State, Word
@@ -19,7 +19,6 @@ LOOK_MS = 10 * SECOND
 """How often it is asked whether it may act now; nothing is written by asking."""
 
 BACKOFF_MAX_MS = 60 * SECOND
-LIVE = (RecommendationState.OPEN, RecommendationState.ACKNOWLEDGED)
 ENDS = {
     Word.DONE: End.EXECUTED,
     Word.AGAIN: End.RELEASED,
@@ -65,7 +64,7 @@ class ActingLane(Lane):
 
     def wants(self, wanted: RecommendationRecord) -> bool:
         """Only what is open can be carried out."""
-        return wanted.state in LIVE and super().wants(wanted)
+        return wanted.state in OPEN_STATES and super().wants(wanted)
 
     def refresh(self, parcel: Parcel) -> None:
         """The same revision was issued again: it holds for longer."""

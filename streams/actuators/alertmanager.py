@@ -15,7 +15,7 @@ from yarl import URL
 
 from detector.rulefile.kinds import Choice, Integer, Text
 from detector.rulefile.shapes import Listing
-from detector.verdicts import Action, RecommendationRecord, RecommendationState
+from detector.verdicts import OPEN_STATES, Action, RecommendationRecord
 from streams.actuators.keys import Address, Spec, Table
 from streams.actuators.parcel import MINUTE, Parcel, Result, Word
 from streams.actuators.receiver import Context, Kind, Receiver
@@ -34,7 +34,6 @@ worker may be taking it over."""
 
 TEXT_CHARS_MAX = 1_000
 LABEL = r"(?!__)[a-zA-Z_][a-zA-Z0-9_]{0,63}"
-LIVE = (RecommendationState.OPEN, RecommendationState.ACKNOWLEDGED)
 SHADOW = "shadow"
 
 
@@ -149,7 +148,7 @@ def ended_ms(parcel: Parcel) -> int:
 def stands(record: RecommendationRecord) -> bool:
     """Whether a recommendation is an alert: live, and more than a rehearsal."""
     rehearsed = record.mode == SHADOW or record.test
-    return record.state in LIVE and not rehearsed
+    return record.state in OPEN_STATES and not rehearsed
 
 
 def name_of(record: RecommendationRecord) -> str:

@@ -14,12 +14,10 @@ from detector.rulefile.shapes import Listing
 from streams.actuators.keys import Spec
 from streams.actuators.parcel import Parcel, Result, Word
 from streams.actuators.receiver import Context, Kind, Receiver
-from streams.gate.carrying import variables
+from streams.gate.carrying import environment_for
 
 END_S = 5.0
 """Seconds of the lease that are kept for saying how it ended."""
-
-OWN = "HYPERCARE_"
 
 
 class Command:
@@ -41,13 +39,10 @@ class Command:
 
     async def deliver(self, parcel: Parcel, now_ms: int) -> Result:
         """Run it once. Not started is as if nothing had been tried."""
-        # Settings of ours, secrets among them, are none of its business.
-        inherited = {n: v for n, v in os.environ.items() if not n.startswith(OWN)}
-        known = variables(parcel.record(), parcel.token)
         try:
             running = await asyncio.create_subprocess_exec(
                 *self._words,
-                env=inherited | known,
+                env=environment_for(parcel.record(), parcel.token),
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
             )

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from acting.answers import Answer, Ruling, Why
-from acting.interlocks import LOCKS
+from acting.interlocks import refusal
 from acting.known import Known, Request
 from acting.records import Claim, End, Outcome
 from detector.verdicts import RecommendationRecord
@@ -182,12 +182,8 @@ def foreseen(
     seen = known.newest.get(wanted.id)
     if seen is None or seen.revision < wanted.revision:
         known = replace(known, newest={**known.newest, wanted.id: wanted})
-    request = Request(claim, wanted, at_ms)
-    for lock in LOCKS:
-        refused = lock(known, request)
-        if refused is not None:
-            return refused
-    return Ruling(Answer.ACT, Why.GRANTED, "it would be granted")
+    granted = Ruling(Answer.ACT, Why.GRANTED, "it would be granted")
+    return refusal(known, Request(claim, wanted, at_ms)) or granted
 
 
 def _another(newest: RecommendationRecord, wanted: RecommendationRecord) -> Ruling:

@@ -31,8 +31,9 @@ class Nothing:
         """Nothing is held."""
 
 
-def _keys(_: Context) -> Mapping[str, Spec]:
+def no_keys(_: Context) -> Mapping[str, Spec]:
+    """Its block has no keys."""
     return {}
 
 
-KIND = Kind(_keys, Nothing)
+KIND = Kind(no_keys, Nothing)

@@ -208,8 +208,15 @@ class Service:
             return Lane(receiver, actuator, tools, share)
         leases = self._parts.leases
         assert leases is not None
-        more = {"leases": leases, "token": self._parts.token, "rest": self._parts.rest}
-        return ActingLane(receiver, actuator, tools, share, **more)  # type: ignore[arg-type]
+        return ActingLane(
+            receiver,
+            actuator,
+            tools,
+            share,
+            leases=leases,
+            token=self._parts.token,
+            rest=self._parts.rest,
+        )
 
     async def _read(self, journal: Journal, positions: Mapping[int, int]) -> None:
         """Hand every recommendation to all lanes, from where that ended last."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 from detector.verdicts import RecommendationRecord
+from streams.settings import PREFIX
 
 
 def variables(wanted: RecommendationRecord, token: str) -> dict[str, str]:
@@ -20,3 +23,12 @@ def variables(wanted: RecommendationRecord, token: str) -> dict[str, str]:
         "TOKEN": token,
     }
     return {f"HYPERCARE_GATE_{name}": value for name, value in found.items()}
+
+
+def environment_for(wanted: RecommendationRecord, token: str) -> dict[str, str]:
+    """The whole environment of a program that we start.
+
+    Settings of ours, secrets among them, are none of its business.
+    """
+    own = {n: v for n, v in os.environ.items() if not n.startswith(PREFIX)}
+    return own | variables(wanted, token)

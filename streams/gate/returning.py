@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from acting.answers import Answer, Ruling, Why
-from acting.interlocks import NEEDS_TARGET
-from detector.verdicts import RecommendationRecord
-from streams.gate.carrying import variables
+from detector.verdicts import NEEDS_TARGET, RecommendationRecord
+from streams.gate.carrying import environment_for
 
 LIMIT_S = 10.0
 """Longer than a look at a table of migrations takes; who asks waits meanwhile."""
@@ -36,7 +34,7 @@ def returning(program: Path | None, limit_s: float = LIMIT_S) -> MayReturn:
     def ask(wanted: RecommendationRecord) -> Ruling | None:
         if wanted.action not in NEEDS_TARGET or not wanted.target or wanted.test:
             return None
-        said = _refusal(program, variables(wanted, ""), limit_s)
+        said = _refusal(program, environment_for(wanted, ""), limit_s)
         if said is None:
             return None
         text = f"{wanted.target} is not safe to return to ({said}): page a person"
@@ -46,12 +44,10 @@ def returning(program: Path | None, limit_s: float = LIMIT_S) -> MayReturn:
 
 
 def _refusal(program: Path, known: dict[str, str], limit_s: float) -> str | None:
-    # Settings of ours, secrets among them, are none of its business.
-    own = {n: v for n, v in os.environ.items() if not n.startswith("HYPERCARE_")}
     try:
         done = subprocess.run(
             [str(program)],
-            env=own | known,
+            env=known,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
