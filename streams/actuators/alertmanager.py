@@ -15,7 +15,7 @@ from yarl import URL
 
 from detector.rulefile.kinds import Choice, Integer, Text
 from detector.rulefile.shapes import Listing
-from detector.verdicts import OPEN_STATES, Action, RecommendationRecord
+from detector.verdicts import STANDING_STATES, Action, RecommendationRecord
 from streams.actuators.keys import Address, Spec, Table
 from streams.actuators.parcel import MINUTE, Parcel, Result, Word
 from streams.actuators.receiver import Context, Kind, Receiver
@@ -148,7 +148,7 @@ def ended_ms(parcel: Parcel) -> int:
 def stands(record: RecommendationRecord) -> bool:
     """Whether a recommendation is an alert: live, and more than a rehearsal."""
     rehearsed = record.mode == SHADOW or record.test
-    return record.state in OPEN_STATES and not rehearsed
+    return record.state in STANDING_STATES and not rehearsed
 
 
 def name_of(record: RecommendationRecord) -> str:

@@ -185,6 +185,24 @@ async def test_some_are_no_alerts(changes: dict[str, Any]) -> None:
     assert server.heard == []
 
 
+async def test_blocked_goes_on_as_an_alert() -> None:
+    """Where nothing is safe to go back to a person is wanted: it is no end."""
+    world = World()
+    async with serving(OK) as server:
+        lane = lane_of(world, server)
+        await lane.take(signed(recommendation()))
+        await lane.step()
+        blocked = recommendation(
+            revision=2, state=RecommendationState.BLOCKED, target=None
+        )
+        await lane.take(signed(blocked))
+        world.at_ms += MINUTE
+        await lane.step()
+        lane.actuator.close()
+    ends = [body[0]["endsAt"] for body in heard(server)]
+    assert ends[-1] == "2026-11-22T14:03:00.000Z"
+
+
 async def test_away_peer_is_seen_as_stuck() -> None:
     """Since when a peer takes nothing is known, until it takes something."""
     world = World()
