@@ -1,8 +1,9 @@
 """What do ticks, snapshots and recovery cost, against the number of series?
 
 Run ``python -m bench.state`` for 1,000 and 10,000 series, ``--series 1k,100k`` for
-others, ``--kafka`` to recover through a real Apache Kafka too. Prints Markdown. CPU
-is the process's own; a snapshot's figures are averages over several windows, a series
+others, ``--kafka`` to recover through a real Apache Kafka too, ``--copies 5`` to do
+that with five times the services, alike but for their names. Prints Markdown. CPU is
+the process's own; a snapshot's figures are averages over several windows, a series
 that has changed, whether the snapshot holds it or leaves it for later. The last one
 holds all that changed, as a worker's last. A service has nine series: four strata, one
 release beside its predecessor, as in ``bench.throughput``. Five hundred services are
@@ -37,6 +38,7 @@ from streams import bounded, gzipped
 from streams.bus import Bus
 from streams.core import Core, DetectorCores
 from streams.fence import Fence, Frozen
+from streams.heap import collect_rarely
 from streams.kafka_local import LocalKafka, free_ports
 from streams.lane import Lane, LaneConfig
 from streams.packs import Packs, unpack
@@ -289,6 +291,25 @@ class Left(NamedTuple):
     stored: dict[str, bytes | None]
 
 
+def copied(left: Left, times: int) -> Left:
+    """The same with more services: what each of them went through again and again."""
+    blocks: dict[str, bytes | None] = {}
+    for name, block in unpack({n: b for n, b in left.stored.items() if b}).items():
+        blocks[name] = block
+        if "/" not in name:
+            continue
+        service = scope_of(name).service
+        for number in range(1, times):
+            other = f"{number}-{service}"
+            copy = name.replace(service, other)
+            blocks[copy] = _renamed(copy, block, other)
+    return Left(
+        left.series * times,
+        left.next_offset,
+        Packs().pack(blocks, whole=True, due=set()),
+    )
+
+
 class Log:
     """The log, which is not what is measured here."""
 
@@ -347,6 +368,7 @@ def through_kafka(every: list[Left]) -> Iterator[str]:
     """Recovery from a broker of its own, which is wiped afterwards."""
     gzipped.install()  # as workers do
     bounded.install()
+    collect_rarely()
     with tempfile.TemporaryDirectory() as folder:
         broker = LocalKafka(Path(folder) / "kafka", port=free_ports(2), tied=True)
         broker.start(lambda line: print(line, file=sys.stderr))
@@ -372,13 +394,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--series", type=sizes, default=[1_000, 10_000])
     parser.add_argument("--kafka", action="store_true")
+    parser.add_argument("--copies", type=int, default=1)
     asked = parser.parse_args()
     print(HEAD)
     every = []
     for series in asked.series:
         measured, store = measure(-(-series // SERIES_OF_SERVICE))
         print(measured.line(), flush=True)
-        every.append(Left(measured.series, store.core.next_offset, dict(store.stored)))
+        left = Left(measured.series, store.core.next_offset, dict(store.stored))
+        every.append(copied(left, asked.copies))
         # A worker that takes over has no such heap for the collector to go through.
         del store
         gc.collect()

@@ -13,11 +13,11 @@ import numpy as np
 
 from detector.evidence.confidence import ratio_log_likelihood
 from detector.evidence.rate_ratio import (
+    adding,
     excess_bad,
     increments,
     recovery_increments,
     robust_increments,
-    sum_cells,
 )
 from detector.evidence.rows import RateRatioRows
 from detector.evidence.types import IntArray
@@ -59,58 +59,54 @@ def add_evidence(rows: RateRatioRows, prepared: list[Prepared]) -> None:
     if not prepared:
         return
     cells = [c for p in prepared for c in p.comparisons]
-    margins = [p.track.margin for p in prepared for _ in p.comparisons]
-    cell_of, line_of, lines, start_ms, end_ms = _membership(prepared)
+    sizes = [len(p.comparisons) for p in prepared]
+    margin = np.repeat([p.track.margin for p in prepared], sizes)
+    cell_of, line_of, lines, start_ms, end_ms = _membership(prepared, sizes)
     counts = np.array(
         [
             (c.bad_candidate, c.bad_control, c.units_candidate, c.units_control)
             for c in cells
         ]
     ).T
-    margin = np.array(margins)
     evidence = increments(*counts, margin=margin)
     clustered = np.array([c.clustered for c in cells])
     if clustered.any():
         evidence[clustered] = robust_increments(
             *counts[:, clustered], margin=margin[clustered]
         )
-    silent = np.array([p.silent for p in prepared for _ in p.comparisons])
+    silent = np.repeat([p.silent for p in prepared], sizes)
     if silent.any():  # a minimum with 0 keeps a supermartingale one
         evidence[silent] = np.minimum(evidence[silent], 0.0)
     totals = np.column_stack(
         (counts[0], counts[2], counts[1], counts[3], excess_bad(*counts))
     )
-    size = len(lines)
+    added = adding(cell_of, line_of, (len(lines), len(cells)))
     rows.update(
         lines,
-        sum_cells(evidence[cell_of], line_of, size),
-        sum_cells(ratio_log_likelihood(*counts)[cell_of], line_of, size),
+        added @ evidence,
+        added @ ratio_log_likelihood(*counts),
         window_start_ms=start_ms,
         window_end_ms=end_ms,
-        recovery=sum_cells(
-            recovery_increments(*counts, margin=margin)[cell_of], line_of, size
-        ),
-        totals=sum_cells(totals[cell_of], line_of, size),
+        recovery=added @ recovery_increments(*counts, margin=margin),
+        totals=added @ totals,
     )
 
 
-def _membership(prepared: Sequence[Prepared]) -> Membership:
+def _membership(prepared: Sequence[Prepared], sizes: Sequence[int]) -> Membership:
     """Which cell feeds which updated row."""
     fed = [_fed(p.track.series, p.comparisons) for p in prepared]
-    cells = np.cumsum([0, *[len(p.comparisons) for p in prepared[:-1]]])
+    cells = np.cumsum([0, *sizes[:-1]])
     lines = np.cumsum([0, *[len(one.touched) for one in fed[:-1]]])
     entries = [len(one.cell_of) for one in fed]
     updated = [len(one.touched) for one in fed]
+    rows: list[int] = []
+    for p, one in zip(prepared, fed, strict=True):
+        series = p.track.series.series
+        rows += [series[i].row for i in one.touched]
     return Membership(
         np.concatenate([one.cell_of for one in fed]) + np.repeat(cells, entries),
         np.concatenate([one.line_of for one in fed]) + np.repeat(lines, entries),
-        np.array(
-            [
-                p.track.series.series[i].row
-                for p, one in zip(prepared, fed, strict=True)
-                for i in one.touched
-            ]
-        ),
+        np.array(rows, np.int64),
         np.repeat([p.start_ms for p in prepared], updated),
         np.repeat([p.end_ms for p in prepared], updated),
     )

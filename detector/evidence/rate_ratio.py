@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
 
 from detector.evidence.types import BoolArray, FloatArray, IntArray
 
@@ -195,24 +196,29 @@ def excess_bad(
     return np.where(both, kt - expected, 0.0)
 
 
-def sum_cells(values: FloatArray, row_of_cell: IntArray, row_count: int) -> FloatArray:
-    """Add the cells of each row, in the order of the cells.
+def adding(cell_of: IntArray, row_of: IntArray, shape: tuple[int, int]) -> csr_array:
+    """The matrix of shape (rows, cells) that adds up the cells of each row.
 
-    Strata never mix: their log evidence is summed, not their counts. Pass cells in
-    a canonical order (sorted by stratum), then the last bit is reproducible too.
+    Strata never mix: their log evidence is summed, not their counts. A row's cells
+    are added in the order of the entries: pass them in a canonical one (sorted by
+    stratum), then the last bit is reproducible too.
 
     Parameters
     ----------
-    values : array of shape (cells, columns)
-    row_of_cell : array of shape (cells,)
-        Position of the cell's row in the result, 0 <= position < ``row_count``.
+    cell_of, row_of : array of shape (entries,)
+        A cell and a row that it counts for; neither cells nor rows need to be sorted.
+
+    Examples
+    --------
+    >>> cells = np.array([[1.0, 10.0], [2.0, 20.0]])
+    >>> both, first = np.array([0, 1, 0]), np.array([0, 0, 1])
+    >>> (adding(both, first, (2, 2)) @ cells).tolist()
+    [[3.0, 30.0], [1.0, 10.0]]
     """
-    out = np.empty((row_count, values.shape[1]))
-    for column in range(values.shape[1]):
-        out[:, column] = np.bincount(
-            row_of_cell, weights=values[:, column], minlength=row_count
-        )
-    return out
+    order = np.argsort(row_of, kind="stable")
+    starts = np.zeros(shape[0] + 1, np.int64)
+    np.cumsum(np.bincount(row_of, minlength=shape[0]), out=starts[1:])
+    return csr_array((np.ones(order.size), cell_of[order], starts), shape=shape)
 
 
 def cell_counts(

@@ -20,12 +20,12 @@ from detector.evidence.confidence import (
 )
 from detector.evidence.rate_ratio import (
     EFFECTS,
+    adding,
     effect_grid,
     excess_bad,
     increments,
     recovery_increments,
     robust_increments,
-    sum_cells,
 )
 from detector.evidence.rows import BYTES_PER_ROW, COLUMNS, PERSISTENCE_MS, RateRatioRows
 from detector.evidence.types import FloatArray, IntArray
@@ -231,9 +231,9 @@ def test_order_of_cells_is_irrelevant(order: list[int], seed: int) -> None:
     cells = np.stack(
         [rng.poisson(3, 6), rng.poisson(4, 6), *rng.integers(1, 99, (2, 6))]
     )
-    one_row = np.zeros(6, dtype=np.int64)
-    first = sum_cells(increments(*cells, margin=1.25), one_row, 1)
-    second = sum_cells(increments(*cells[:, order], margin=1.25), one_row, 1)
+    one_row = adding(np.arange(6), np.zeros(6, np.int64), (1, 6))
+    first = one_row @ increments(*cells, margin=1.25)
+    second = one_row @ increments(*cells[:, order], margin=1.25)
     np.testing.assert_allclose(first, second, atol=1e-12)
 
 
@@ -248,7 +248,8 @@ def test_strata_never_mix() -> None:
     """A mix shift between strata with different rates is no evidence."""
     cells = ([90.0, 1.0], [10.0, 9.0], [900.0, 100.0], [100.0, 900.0])
     pooled = [[sum(column)] for column in cells]
-    summed = sum_cells(increments(*cells, margin=1.0), np.zeros(2, np.int64), 1)
+    one_row = adding(np.arange(2), np.zeros(2, np.int64), (1, 2))
+    summed = one_row @ increments(*cells, margin=1.0)
     assert increments(*pooled, margin=1.0).max() > 20
     assert summed.max() < 0
 
