@@ -39,7 +39,14 @@ from detector.evidence.rowimage import (
 from detector.evidence.rows import COLUMNS
 from detector.scope import Scope, ScopeKey
 from detector.series import Series
-from detector.steps import STEPS_MAX, RowsWritten, Window, take_again, windows_of
+from detector.steps import (
+    SCOPES_TOGETHER,
+    STEPS_MAX,
+    RowsWritten,
+    Window,
+    take_again,
+    windows_of,
+)
 
 if TYPE_CHECKING:
     from detector.engine import Partition
@@ -117,30 +124,42 @@ def restore_rows(
     partition: Partition, found: list[ScopeBlock], blocks: Mapping[str, bytes]
 ) -> None:
     """Put the rows of restored scopes in place, and take the steps since again."""
+    steps = _steps_by_scope(blocks)
+    count = sum(len(series_of(block.scope)) for block in found)
+    partition.rows.reserve(count)
+    # A few scopes at a time: what lies between block and row fits the cache, and
+    # the memory of the whole is not needed twice.
+    for low in range(0, len(found), SCOPES_TOGETHER):
+        some = found[low : low + SCOPES_TOGETHER]
+        _insert_rows(partition, some, blocks)
+        taken = []
+        for block in some:
+            key = block.scope.key
+            numbers = sorted(steps.get(block_name(key).removeprefix(SCOPE_PREFIX), ()))
+            read = [_steps(blocks, key, n) for n in numbers]
+            windows = [window for one in read for window in one]
+            taken.append((block.scope, windows))
+            if block.version > 1:  # else there is no block of rows to build upon
+                partition.rows_written[key] = RowsWritten(
+                    _positions(block.scope), max(numbers, default=-1) + 1, len(windows)
+                )
+        take_again(taken, partition.rows)
+    partition.rows.rewritten.clear()
+
+
+def _insert_rows(
+    partition: Partition, found: list[ScopeBlock], blocks: Mapping[str, bytes]
+) -> None:
+    """Give the series of scopes rows, as their blocks have them."""
     series = [series_of(block.scope) for block in found]
     images = [
         _image(block, len(own), blocks)
         for block, own in zip(found, series, strict=True)
     ]
     image = np.frombuffer(b"".join(images), ROW)
-    images.clear()
     rows = partition.rows.insert(columns_of(image)).tolist()
     for one, row in zip((s for own in series for s in own), rows, strict=True):
         one.row = row
-    steps = _steps_by_scope(blocks)
-    taken = []
-    for block in found:
-        key = block.scope.key
-        numbers = sorted(steps.get(block_name(key).removeprefix(SCOPE_PREFIX), ()))
-        read = [_steps(blocks, key, n) for n in numbers]
-        windows = [window for one in read for window in one]
-        taken.append((block.scope, windows))
-        if block.version > 1:  # else there is no block of rows to build upon
-            partition.rows_written[key] = RowsWritten(
-                _positions(block.scope), max(numbers, default=-1) + 1, len(windows)
-            )
-    take_again(taken, partition.rows)
-    partition.rows.rewritten.clear()
 
 
 def check_layout(layout: Layout, version: int) -> None:

@@ -24,7 +24,7 @@ STEPS_MAX = 6
 do again at a restore."""
 
 SCOPES_TOGETHER = 512
-"""Scopes whose steps are taken in one call: a bound on the memory this needs."""
+"""Scopes that are restored in one call: a bound on the memory this needs."""
 
 Journal = dict[ScopeKey, list[list[Prepared]]]
 """Windows by scope, at most one more than are ever written."""
@@ -100,15 +100,13 @@ def take_again(
     taken: Sequence[tuple[Scope, list[Window]]], rows: RateRatioRows
 ) -> None:
     """Do to the rows what the windows did, each scope's oldest window first."""
-    for low in range(0, len(taken), SCOPES_TOGETHER):
-        group = taken[low : low + SCOPES_TOGETHER]
-        longest = max(len(windows) for _, windows in group)
-        for place in range(longest):
-            batch: list[Prepared] = []
-            for scope, windows in group:
-                if place < len(windows):
-                    batch += _prepared(scope, windows[place])
-            add_evidence(rows, batch)
+    longest = max((len(windows) for _, windows in taken), default=0)
+    for place in range(longest):
+        batch: list[Prepared] = []
+        for scope, windows in taken:
+            if place < len(windows):
+                batch += _prepared(scope, windows[place])
+        add_evidence(rows, batch)
 
 
 def _prepared(scope: Scope, window: Window) -> Iterator[Prepared]:

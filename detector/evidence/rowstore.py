@@ -69,6 +69,12 @@ class RowStore:
         self.reset(rows)
         return rows
 
+    def reserve(self, count: int) -> None:
+        """Make room for ``count`` more rows at once."""
+        missing = count - len(self._free)
+        if missing > 0:
+            self._grow(self._live.size + missing)
+
     def free(self, rows: ArrayLike) -> None:
         """Give rows back; their positions may be handed out again."""
         positions = self._rewriting(rows)
