@@ -13,12 +13,32 @@ FORGOTTEN_MS = 900_000
 """A combiner that has said nothing for this long is waited for no more."""
 
 
-def note_told(scope: Scope, sender: str, until_ms: int, arrival_ms: int) -> None:
-    """Remember up to when a combiner has written what it had."""
+UNHEARD_MS = 120_000
+"""How long one is waited for that was never heard, from the first of them on: it may
+be starting, or have no session of the service."""
+
+
+def note_told(
+    scope: Scope, sender: str, until_ms: int, arrival_ms: int, senders: int = 0
+) -> None:
+    """Remember up to when a combiner, one of ``senders``, has written what it had.
+
+    The first one that is heard tells of the others. They may be reading a backlog that
+    it has read already, and what they find there must not be late.
+    """
+    if not scope.combined:
+        # In their place, with an age at which they are forgotten in time.
+        awaited = Told(scope.watermark_ms, arrival_ms - FORGOTTEN_MS + UNHEARD_MS)
+        scope.combined.update({sender_name(n): awaited for n in range(senders)})
     before = scope.combined.get(sender)
     if before is not None:
         until_ms = max(until_ms, before.until_ms)
     scope.combined[sender] = Told(until_ms, arrival_ms)
+
+
+def sender_name(number: int) -> str:
+    """What the combiner of a partition of the hot topic calls itself."""
+    return f"combiner/{number}"
 
 
 def advance_watermark(scope: Scope, end_ms: int, arrival_ms: int) -> None:

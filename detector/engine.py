@@ -218,7 +218,8 @@ class Partition:
             scope = self.scopes[key]
             before_ms = scope.watermark_ms
             if event.sender is not None:
-                note_told(scope, event.sender, event.end_ms, self.arrival_ms)
+                told = (event.sender, event.end_ms, self.arrival_ms)
+                note_told(scope, *told, event.senders or 0)
                 self.finders.pop(key, None)
                 self.dirty.add(key)
             advance_watermark(scope, event.end_ms, self.arrival_ms)

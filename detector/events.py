@@ -22,6 +22,7 @@ Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 EpochMs = Annotated[int, Meta(ge=0, le=32_503_680_000_000)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000_000_000)]
 Text = Annotated[str, Meta(max_length=4096)]
+Combiners = Annotated[int, Meta(ge=1, le=1024)]
 Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 Outcome = Literal["ok", "client_error", "server_error", "timeout", "cancelled"]
@@ -195,9 +196,11 @@ class Tick(Envelope, kw_only=True, omit_defaults=True, tag="tick"):
 
     With a ``sender`` it speaks for one service and one of the combiners that share
     its events: everything of the service up to ``ts`` that came to it is in the log.
+    ``senders`` is how many they are.
     """
 
     sender: Text | None = None
+    senders: Combiners | None = None
 
 
 Event = Usage | Error | Latency | Feedback | Deploy | Command | Tick

@@ -145,6 +145,7 @@ FIELDS: dict[type[msgspec.Struct], dict[str, str]] = {
     },
     events.Tick: {
         "sender": "Combiner that has written all it had of the service up to `ts`.",
+        "senders": "How many combiners there are.",
     },
 }
 """Descriptions by the structure that declares the field."""

@@ -93,13 +93,18 @@ class CombinerCores:
         With what sessions are remembered.
     topic : str
         Full name of the hot topic.
+    partitions : int
+        Of that topic; as many combiners share its services.
     count : callable
         Is told what became of events.
     """
 
-    def __init__(self, identity_key: bytes, topic: str, count: Count) -> None:
+    def __init__(
+        self, identity_key: bytes, topic: str, partitions: int, count: Count
+    ) -> None:
         self._identity_key = identity_key
         self._topic = topic
+        self._partitions = partitions
         self.count = count
 
     def new(self, partition: int) -> CombinerCore:
@@ -124,7 +129,9 @@ class CombinerCores:
         return CombinerCore(combiner, self.count)
 
     def _empty(self, partition: int) -> Combiner:
-        return Combiner(partition, self._identity_key, self._topic)
+        return Combiner(
+            partition, self._identity_key, self._topic, senders=self._partitions
+        )
 
 
 class BrokerTime:
@@ -182,7 +189,9 @@ def create_combiner(settings: Settings) -> CombinerApp:
     # A random key, as a demonstration has, would forget all sessions at a restart.
     identity_key = replace(settings, demo=False).require_identity_key()
     topic = settings.topic(HOT)
-    cores = CombinerCores(identity_key, topic, lambda key, count: None)
+    cores = CombinerCores(
+        identity_key, topic, settings.hot_partitions, lambda key, count: None
+    )
     bus = Bus(own, HOT_STATE)
     lanes = Lanes(own, cores, bus, halt=end_process, monotonic_s=monotonic_s, log=HOT)
     cores.count = lanes.counters.count_ingress

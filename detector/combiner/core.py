@@ -13,10 +13,11 @@ from hashlib import blake2b
 from typing import NamedTuple, cast
 
 from detector.arrival import grid_end_ms, skew_ms
+from detector.combined import sender_name
 from detector.combiner.cells import Cell, CellKey, key_of
 from detector.combiner.memory import Memory
 from detector.combiner.scopes import WIDTH_MS, Scope
-from detector.combiner.sending import passed_on, sent
+from detector.combiner.sending import Author, passed_on, sent
 from detector.combiner.singles import Single, is_single, whole_of
 from detector.decode import decode
 from detector.durations import single_bucket
@@ -68,15 +69,22 @@ class Combiner:
         With what sessions are remembered, and hashed in what is passed on.
     topic : str
         Name of the hot topic, part of dead letters.
+    senders : int
+        How many combiners share the services: partitions of the hot topic.
     """
 
     def __init__(
-        self, number: int, identity_key: bytes, topic: str = "hypercare.hot"
+        self,
+        number: int,
+        identity_key: bytes,
+        topic: str = "hypercare.hot",
+        senders: int = 1,
     ) -> None:
         self.number = number
         self.topic = topic
         self.identity_key = identity_key
-        self.sender = f"combiner/{number}"
+        self.sender = sender_name(number)
+        self.senders = senders
         self.next_offset = 0
         self.arrival_ms = -1
         self.counts: Counter[str] = Counter()
@@ -329,9 +337,12 @@ class Combiner:
             return
         due = sorted(t for t in scope.windows if t + WIDTH_MS <= limit_ms)
         windows = [(start_ms, scope.close(start_ms)) for start_ms in due]
+        is_first = scope.sent_ms < 0
         scope.sent_ms = limit_ms
         self.counts["windows_sent"] += len(windows)
-        outputs.records += sent(scope, windows, self.sender)
+        outputs.records += sent(
+            scope, windows, Author(self.sender, self.senders), is_first=is_first
+        )
         scope.forget(self.arrival_ms)
         self._places.clear()
         if not scope.windows and scope.last_ms < self.arrival_ms - SCOPE_KEPT_MS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -28,29 +28,51 @@ COMBINED = "combined"
 _encode = msgspec.json.Encoder().encode
 
 
+class Author(NamedTuple):
+    """A combiner, and how many there are."""
+
+    sender: str
+    senders: int
+
+
 def sent(
-    scope: Scope, windows: Sequence[tuple[int, Window]], sender: str
+    scope: Scope,
+    windows: Sequence[tuple[int, Window]],
+    author: Author,
+    *,
+    is_first: bool,
 ) -> list[Output]:
     """The aggregates of windows, and behind them up to when they are complete.
 
     The id of an aggregate is its combiner, window, part of it and place in that: what
-    is in a part is fixed when it is sent, so each copy carries the same id.
+    is in a part is fixed when it is sent, so each copy carries the same id. Of the
+    first ones of a service each tells from when on it is, so that the worker
+    knows of the other combiners before it lets time pass.
     """
-    lines = [
-        _encode(line)
-        for start_ms, window in windows
-        for line in _lines(scope, start_ms, window, sender)
-    ]
-    service, environment = scope.key
-    tick = Tick(
-        ts=scope.sent_ms, service=service, environment=environment, sender=sender
-    )
-    arrays = list(_arrays([*lines, _encode(canonical(tick))]))
-    place = f"{sender}/{scope.service}/{scope.environment}/{scope.sent_ms}"
+    lines: list[bytes] = []
+    for start_ms, window in windows:
+        if is_first and lines:
+            lines.append(_tick(scope, start_ms, author))
+        lines += map(_encode, _lines(scope, start_ms, window, author.sender))
+    lines.append(_tick(scope, scope.sent_ms, author))
+    arrays = list(_arrays(lines))
+    place = f"{author.sender}/{scope.service}/{scope.environment}/{scope.sent_ms}"
     return [
         Output(COMBINED, scope.service, array, f"{place}/{number}")
         for number, array in enumerate(arrays)
     ]
+
+
+def _tick(scope: Scope, until_ms: int, author: Author) -> bytes:
+    service, environment = scope.key
+    tick = Tick(
+        ts=until_ms,
+        service=service,
+        environment=environment,
+        sender=author.sender,
+        senders=author.senders,
+    )
+    return _encode(canonical(tick))
 
 
 def _lines(

@@ -78,7 +78,7 @@ def combined(
     """
     found: list[tuple[int, int, Event]] = []
     for number, part in enumerate(shared(timed, combiners)):
-        one = Combiner(number, KEY)
+        one = Combiner(number, KEY, senders=combiners)
         for record in log_of(part):
             at_ms = record.timestamp_ms + 50 * number
             if number == combiners - 1 and away[0] <= at_ms < away[1]:

@@ -202,6 +202,34 @@ def test_dead_combiner_is_forgotten() -> None:
     assert set(scope.combined) == {"combiner/1"}
 
 
+def test_combiner_that_starts_late_is_waited_for() -> None:
+    """The first of them to be heard tells of one that still reads the backlog."""
+    raw = with_ticks(traffic(BAD, 30, 1), seconds=300)
+    _, alone = run(raw)
+    away = (START_MS, START_MS + 90_000)
+    partition, shared = run(combined(raw, away=away))
+    (scope,) = partition.scopes.values()
+    assert scope.late == 0
+    assert course(shared) == course(alone)
+    assert min(v.decided_at for v in verdicts(shared)) >= away[1]
+
+
+def test_combiner_without_a_session_is_given_up() -> None:
+    """One that nobody has heard of stops a service for two minutes, once."""
+    partition = Partition(0, QUICK)
+    partition.apply(log_of([(START_MS, single(1, START_MS))]))
+    (scope,) = partition.scopes.values()
+    said = {**tick(START_MS), "service": "shop", "sender": "combiner/1", "senders": 3}
+    reached = []
+    for at_s in (10, 60, 120, 140, 150):
+        at_ms = START_MS + at_s * 1000
+        value = json.dumps({**said, "ts": at_ms}).encode()
+        partition.apply([LogRecord(partition.next_offset, at_ms, None, value)])
+        reached.append(scope.watermark_ms - START_MS)
+    assert reached[:3] == reached[:1] * 3
+    assert reached[3:] == [140_000, 150_000]
+
+
 def test_groups_respect_combiners() -> None:
     """Single events beside combined ones, in groups and one by one: the same bytes."""
     raw = traffic(BAD, 12, 5)

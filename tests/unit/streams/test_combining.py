@@ -21,7 +21,7 @@ def cores(counts: Counter[Counted]) -> CombinerCores:
     def count(key: Counted, n: int) -> None:
         counts[key] += n
 
-    return CombinerCores(KEY, "x.hot", count)
+    return CombinerCores(KEY, "x.hot", 4, count)
 
 
 def test_combiner_wants_a_hot_topic() -> None:
