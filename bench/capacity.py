@@ -192,8 +192,8 @@ def predicted_s(slopes: Slopes, values: list[Value], passed_s: float) -> float:
         took_us += (
             records * slopes.window_us + SERVICE_WINDOWS * series * slopes.series_us
         )
-        kb = SERVICES * slopes.service_state_bytes + series * slopes.series_state_bytes
-        took_us += passed_s / SNAPSHOT_S * kb / 1e3 * slopes.snapshot_us_per_kb
+        saved_us = SERVICES * slopes.changed_us + series * slopes.changed_series_us
+        took_us += passed_s / SNAPSHOT_S * saved_us
     else:
         took_us += events * slopes.array_us
     return took_us / 1e6

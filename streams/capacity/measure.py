@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
@@ -21,25 +20,27 @@ import numpy as np
 from detector import state
 from detector.combiner import Combiner
 from detector.engine import Partition
-from detector.events import EVERY_SERVICE
 from detector.records import LogRecord
-from detector.rulefile import RuleSet, load_rules
-from detector.simulate import Record, Shop, ramp
+from detector.steps import STEPS_MAX
+from streams.capacity.drawn import (
+    DIVIDED,
+    WHOLE,
+    packed,
+    rules,
+    window,
+    windows,
+)
 from streams.capacity.model import Slopes
+from streams.packs import Packs
 from streams.wallclock import process_s
 
-START_MS = 1_767_225_600_000
-WINDOW_MS = 10_000
 FETCH = 5_000
 ROUNDS = 3
-SINGLE_WINDOWS, SINGLE_SESSIONS = 5, 2_000
 FLEET, FLEET_WINDOWS, WARM_WINDOWS = 60, 12, 5
 MEMORY_FLEET, MEMORY_WINDOWS = 20, 10
 DAY_SERVICES, DAY_STEP_MS = 1, 300_000
 IDS = 20_000
 KEY = b"0123456789abcdef"
-DIVIDED = "strata: [{attr: os}, {attr: region}]"
-WHOLE = "strata: []\n    auto_strata: false"
 
 Say = Callable[[str], None]
 
@@ -69,7 +70,7 @@ class Fleet(NamedTuple):
 def measure(known: Slopes, say: Say) -> Slopes:
     """Measure all slopes but that of a record, which ``known`` brings."""
     say("single events")
-    arrays, singles = _packed(100), _packed(1)
+    arrays, singles = packed(100), packed(1)
     array_us, array_bytes = _per_event(arrays)
     single_us, single_bytes = _per_event(singles)
     combined_us = _of_combiner(singles)
@@ -87,6 +88,7 @@ def measure(known: Slopes, say: Say) -> Slopes:
         window_us=closing.base,
         series_us=closing.slope,
         snapshot_us_per_kb=_snapshot_us_per_kb(divided.partition),
+        **_changed(),
         process_bytes=known.process_bytes,
         id_bytes=_id_bytes(),
         single_log_bytes=single_bytes,
@@ -108,17 +110,6 @@ def _line(x0: float, y0: float, x1: float, y1: float) -> Line:
     return Line(max(0.0, y0 - slope * x0), slope)
 
 
-def rules(strata: str) -> RuleSet:
-    """Shipped defaults with these strata."""
-    text = f"version: 1\nrules:\n  - name: capacity\n    {strata}\nend_of_rules: true\n"
-    return load_rules(text, source="capacity")
-
-
-def shop(service: str = "shop") -> Shop:
-    """A release beside its predecessor from the third window on."""
-    return Shop(service=service, weight=ramp([(2, 0.3)]))
-
-
 def best_us(work: Callable[[], object], rounds: int = ROUNDS) -> float:
     """Processor time of a piece of work in microseconds, the least of some rounds."""
     found = []
@@ -128,24 +119,6 @@ def best_us(work: Callable[[], object], rounds: int = ROUNDS) -> float:
         work()
         found.append(process_s() - begun_s)
     return min(found) * 1e6
-
-
-def _packed(array: int) -> list[LogRecord]:
-    """Single events with ids and sessions, in records of so many."""
-    rng = np.random.default_rng(1)
-    source = replace(shop(), sessions_per_window=float(SINGLE_SESSIONS))
-    found: list[LogRecord] = []
-    for index in range(SINGLE_WINDOWS):
-        ts = START_MS + index * WINDOW_MS
-        events = list(source.events(rng, ts, index))
-        if index == 2:
-            events.insert(0, source.deploy(ts, 0.3, "started"))
-        for low in range(0, len(events), array):
-            part = events[low : low + array]
-            value = msgspec.json.encode(part if array > 1 else part[0])
-            at_ms = part[-1]["ts"] + 300
-            found.append(LogRecord(len(found), at_ms, b"shop", value))
-    return found
 
 
 def _fetches(records: Sequence[LogRecord]) -> Iterator[Sequence[LogRecord]]:
@@ -180,26 +153,6 @@ def _of_combiner(records: Sequence[LogRecord]) -> float:
     return best_us(work) / len(records)
 
 
-def _windows(services: int, releases: int) -> Iterator[list[list[Record]]]:
-    """Aggregates of each window, a list for each service; later releases are live
-    beside the first two."""
-    rng = np.random.default_rng(3)
-    sources = [
-        shop(f"service-{i}").windows(rng, START_MS, 10_000) for i in range(services)
-    ]
-    while True:
-        found = [next(source) for source in sources]
-        for events in found:
-            plain = [e for e in events if e.get("release") == "2.3.1"]
-            for number in range(1, releases):
-                name = f"2.2.{number}"
-                events += [
-                    {**e, "release": name, "seq": e["seq"] + 10**6 * number}
-                    for e in plain
-                ]
-        yield found
-
-
 def _fleet(strata: str) -> Fleet:
     """Many services, each of whose windows closes at a record of its own.
 
@@ -214,10 +167,10 @@ def _fleet(strata: str) -> Fleet:
 def _steps(strata: str, *, with_ticks: bool) -> tuple[Partition, float, float]:
     """A fleet after some windows; microseconds and lines of one record."""
     partition = Partition(0, rules(strata))
-    source = _windows(FLEET, 1)
+    source = windows(FLEET, 1)
     took, lines = [], 0
     for index in range(FLEET_WINDOWS):
-        records, tick = _window(partition.next_offset, index, next(source))
+        records, tick = window(partition.next_offset, index, next(source))
         lines = sum(len(msgspec.json.decode(r.value or b"[]")) for r in records)
         spent = best_us(partial(partition.apply, records), 1)
         if with_ticks:
@@ -227,28 +180,8 @@ def _steps(strata: str, *, with_ticks: bool) -> tuple[Partition, float, float]:
     return partition, float(np.median(took)), lines / FLEET
 
 
-def _window(
-    first: int, index: int, found: list[list[Record]], step_ms: int = WINDOW_MS
-) -> tuple[list[LogRecord], LogRecord]:
-    """The records of one window, a record a service, and the tick that closes it."""
-    end_ms = START_MS + index * step_ms + WINDOW_MS
-    moved = (step_ms - WINDOW_MS) * index
-    records = [
-        LogRecord(
-            first + place,
-            end_ms,
-            None,
-            msgspec.json.encode([{**e, "ts": e["ts"] + moved} for e in events]),
-        )
-        for place, events in enumerate(found)
-    ]
-    tick = {"kind": "tick", "ts": end_ms + 20_000, "service": EVERY_SERVICE}
-    at = first + len(records)
-    return records, LogRecord(at, end_ms + 20_000, None, msgspec.json.encode(tick))
-
-
 def _aggregate_bytes() -> float:
-    events = [e for events in next(_windows(20, 1)) for e in events]
+    events = [e for events in next(windows(20, 1)) for e in events]
     return len(msgspec.json.encode(events)) / len(events)
 
 
@@ -272,6 +205,53 @@ def _memory() -> dict[str, float]:
     }
 
 
+def _changed() -> dict[str, float]:
+    """What a snapshot writes of a service that has changed, and what that takes."""
+    whole, divided = _saved(WHOLE), _saved(DIVIDED)
+    took = _line(whole.series, whole.us, divided.series, divided.us)
+    size = _line(whole.series, whole.stored, divided.series, divided.stored)
+    return {
+        "changed_us": took.base,
+        "changed_series_us": took.slope,
+        "changed_bytes": size.base,
+        "changed_series_bytes": size.slope,
+    }
+
+
+class Saved(NamedTuple):
+    """Series of a service; time and packed bytes of writing it once."""
+
+    series: float
+    us: float
+    stored: float
+
+
+def _saved(strata: str) -> Saved:
+    """Snapshots of a fleet in which all has changed, after each window, as lanes do."""
+    partition, packs = Partition(0, rules(strata)), Packs()
+    source = windows(FLEET, 1)
+    took_us, stored = [], []
+    for index in range(FLEET_WINDOWS + STEPS_MAX + 1):
+        records, tick = window(partition.next_offset, index, next(source))
+        partition.apply([*records, tick])
+        is_whole = index < WARM_WINDOWS
+        begun_s = process_s()
+        due = set() if is_whole else packs.due()
+        shards: dict[str, bytes | None] = (
+            dict(state.all_blocks(partition))
+            if is_whole
+            else state.dirty_blocks(partition, due)
+        )
+        state.mark_clean(partition, whole=is_whole)
+        made = packs.pack(shards, whole=is_whole, due=due)
+        if not is_whole:
+            took_us.append((process_s() - begun_s) * 1e6 / FLEET)
+            stored.append(sum(len(b) for b in made.values() if b) / FLEET)
+    series = Fleet(partition, 0.0, 0.0).series
+    # The mean, not the least: which rows are written whole is spread over windows.
+    return Saved(series, float(np.mean(took_us)), float(np.mean(stored)))
+
+
 def _alone(strata: str) -> Partition:
     """A partition that shares no memory of texts with others of the process."""
     partition = Partition(0, rules(strata))
@@ -282,9 +262,9 @@ def _alone(strata: str) -> Partition:
 def _held(strata: str, releases: int) -> tuple[float, float, float]:
     """Bytes alive and in a snapshot, and series, of one service of a small fleet."""
     batches = []
-    source = _windows(MEMORY_FLEET, releases)
+    source = windows(MEMORY_FLEET, releases)
     for index in range(MEMORY_WINDOWS):
-        records, tick = _window(index * (MEMORY_FLEET + 1), index, next(source))
+        records, tick = window(index * (MEMORY_FLEET + 1), index, next(source))
         batches.append([*records, tick])
     partition = _alone(strata)
     gc.collect()
@@ -304,12 +284,12 @@ def _cell_day() -> tuple[float, float]:
     """Bytes of one release and segment for one day of the past."""
     steps = 86_400_000 // DAY_STEP_MS
     partition = _alone(DIVIDED)
-    source = _windows(DAY_SERVICES, 1)
+    source = windows(DAY_SERVICES, 1)
     sizes = []
     tracemalloc.start()
     for index in range(2 * steps):
         found = next(source)
-        records, tick = _window(partition.next_offset, index, found, DAY_STEP_MS)
+        records, tick = window(partition.next_offset, index, found, DAY_STEP_MS)
         partition.apply([*records, tick])
         if index in (steps - 1, 2 * steps - 1):
             gc.collect()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from importlib import resources
 from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
+
+from detector.turns import SCOPES_MIN, TURNS
 
 Shape = Literal["single", "array", "aggregate"]
 SHAPES: tuple[Shape, ...] = ("single", "array", "aggregate")
@@ -27,8 +30,15 @@ COMPACTION = 2.0
 
 SEGMENT_BYTES = 16 * 1024 * 1024
 SNAPSHOT_S = 2.0
+"""Between two snapshots; a service that is heard of meanwhile has changed."""
+
+PAST_OF_TODAY = 0.5
+"""Mean part of a day's past that stands in the block of its service."""
+
 ID_KEPT_S = 40.0
 """An id is remembered while its window is open: its width, the grace and some."""
+
+ID_STATE_BYTES = 9.0
 
 
 class Slopes(Struct, frozen=True, kw_only=True):
@@ -36,7 +46,8 @@ class Slopes(Struct, frozen=True, kw_only=True):
 
     Processor time in microseconds, sizes in bytes. ``record_us`` is what a record
     costs beside its events (fetch, hand over), ``combined_us`` an event in a combiner;
-    ``window_us`` and ``series_us`` make up the close of a service's window.
+    ``window_us`` and ``series_us`` make up the close of a service's window, the
+    ``changed`` ones what a snapshot writes of a service that has changed, packed.
     """
 
     single_us: float
@@ -46,6 +57,10 @@ class Slopes(Struct, frozen=True, kw_only=True):
     record_us: float
     window_us: float
     series_us: float
+    changed_us: float
+    changed_series_us: float
+    changed_bytes: float
+    changed_series_bytes: float
     snapshot_us_per_kb: float
     process_bytes: float
     service_bytes: float
@@ -136,6 +151,13 @@ class Traffic(Struct, frozen=True, kw_only=True):
         return self.services * self.releases * self.segments
 
 
+class Written(NamedTuple):
+    """Processor time and bytes of what is written."""
+
+    us: float
+    stored: float
+
+
 class Plan(NamedTuple):
     """What the traffic needs.
 
@@ -173,34 +195,67 @@ def event_us(slopes: Slopes, shape: Shape) -> float:
     return slopes.aggregate_us + slopes.record_us / 10
 
 
-def loads(traffic: Traffic, slopes: Slopes) -> dict[str, float]:
+def written_services(services: float, partitions: int) -> float:
+    """How many of changed services a snapshot writes: from some on, in turns."""
+    each = services / partitions
+    return partitions * min(each, max(SCOPES_MIN, each / TURNS))
+
+
+def written(traffic: Traffic, slopes: Slopes, partitions: int) -> Written:
+    """What the snapshots of all partitions write at once when everything changes."""
+    services = written_services(traffic.services, partitions)
+    past = traffic.releases * traffic.segments * PAST_OF_TODAY
+    kept = past * slopes.cell_day_state_bytes
+    if traffic.shape != "aggregate":
+        kept += traffic.events_per_s / traffic.services * ID_KEPT_S * ID_STATE_BYTES
+    size = slopes.changed_bytes + traffic.series * slopes.changed_series_bytes
+    took_us = slopes.changed_us + traffic.series * slopes.changed_series_us
+    took_us += kept / 1e3 * slopes.snapshot_us_per_kb
+    return Written(services * took_us, services * (size + kept))
+
+
+def loads(traffic: Traffic, slopes: Slopes, partitions: int = 4) -> dict[str, float]:
     """Shares of a core by what they are for."""
     closed_us = slopes.window_us + slopes.series_us * traffic.series
-    kb_per_s = _dirty_bytes(traffic, slopes) / 1e3 / SNAPSHOT_S
+    saved = written(traffic, slopes, partitions)
     return {
         "events": traffic.events_per_s * event_us(slopes, traffic.shape) / 1e6,
         "windows": traffic.services / traffic.window_s * closed_us / 1e6,
-        "snapshots": kb_per_s * slopes.snapshot_us_per_kb / 1e6,
+        "snapshots": saved.us / SNAPSHOT_S / 1e6,
     }
+
+
+def _settled(traffic: Traffic, slopes: Slopes) -> tuple[dict[str, float], int]:
+    """Loads and partitions that fit each other: more partitions write more."""
+    partitions = 0
+    wanted = _partitions(1)
+    while wanted > partitions:
+        partitions = wanted
+        share = loads(traffic, slopes, partitions)
+        wanted = _partitions(_workers(share))
+    return share, partitions
+
+
+def _workers(share: Mapping[str, float]) -> int:
+    return max(1, math.ceil(sum(share.values()) / BUSY_MAX))
 
 
 def plan(traffic: Traffic, slopes: Slopes) -> Plan:
     """What the traffic needs, and what gives out first."""
-    share = loads(traffic, slopes)
+    share, partitions = _settled(traffic, slopes)
     if traffic.hottest > (limit := hottest_limit(traffic, slopes)):
         return _combined(traffic, slopes, limit)
-    cores = sum(share.values()) / BUSY_MAX
-    workers = max(1, math.ceil(cores))
+    workers = _workers(share)
     state = _state_bytes(traffic, slopes)
-    partitions = _partitions(workers)
+    saved = written(traffic, slopes, partitions)
     log = traffic.events_per_s * _log_bytes(traffic, slopes)
     return Plan(
-        cores=cores,
+        cores=sum(share.values()) / BUSY_MAX,
         workers=workers,
         partitions=partitions,
         memory_mb_per_worker=_memory_bytes(traffic, slopes, workers) / 1e6,
         state_topic_mb=(COMPACTION * state + partitions * SEGMENT_BYTES) / 1e6,
-        snapshot_mb_per_s=_dirty_bytes(traffic, slopes) / SNAPSHOT_S / 1e6,
+        snapshot_mb_per_s=saved.stored / SNAPSHOT_S / 1e6,
         log_mb_per_s=log / 1e6,
         log_gb_per_day=log * 86_400 * traffic.replication / 1e9,
         bottleneck=max(share, key=lambda name: share[name]),
@@ -275,19 +330,14 @@ def _memory_bytes(traffic: Traffic, slopes: Slopes, workers: int) -> float:
 
 
 def _state_bytes(traffic: Traffic, slopes: Slopes) -> float:
-    past = traffic.cells * traffic.days * slopes.cell_day_state_bytes
-    return past + _dirty_bytes(traffic, slopes)
-
-
-def _dirty_bytes(traffic: Traffic, slopes: Slopes) -> float:
-    """What one snapshot writes when all services have changed: today's past with it."""
+    """All state, whole: what stands in the state topic before compression."""
     ids = 0.0
     if traffic.shape != "aggregate":
-        ids = traffic.events_per_s * ID_KEPT_S * 9.0
+        ids = traffic.events_per_s * ID_KEPT_S * ID_STATE_BYTES
     return (
         traffic.services * slopes.service_state_bytes
         + traffic.services * traffic.series * slopes.series_state_bytes
-        + traffic.cells * 0.5 * slopes.cell_day_state_bytes
+        + traffic.cells * (traffic.days + PAST_OF_TODAY) * slopes.cell_day_state_bytes
         + ids
     )
 

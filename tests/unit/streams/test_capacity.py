@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from streams.capacity import measure
 from streams.capacity.model import (
     BUSY_MAX,
+    PAST_OF_TODAY,
     Shape,
     Slopes,
     Traffic,
@@ -21,6 +22,8 @@ from streams.capacity.model import (
     loads,
     plan,
     read_slopes,
+    written,
+    written_services,
 )
 from streams.cli.main import main
 
@@ -51,6 +54,21 @@ def test_more_traffic_needs_no_less() -> None:
         after = plan(more, read_slopes().slopes)
         for field in ("cores", "memory_mb_per_worker", "snapshot_mb_per_s"):
             assert getattr(after, field) >= getattr(before, field), (name, field)
+
+
+@pytest.mark.parametrize(
+    ("services", "partitions", "wanted"),
+    [(100, 4, 100), (1024, 4, 1024), (4_000, 4, 1024), (16_000, 4, 2_000)],
+)
+def test_many_services_are_written_in_turns(
+    services: int, partitions: int, wanted: float
+) -> None:
+    """A snapshot writes all of few services, and an eighth of very many."""
+    assert written_services(services, partitions) == wanted
+    traffic = Traffic(events_per_s=10, shape="aggregate", services=services)
+    saved = written(traffic, PLAIN, partitions)
+    each = 1 + traffic.series + traffic.releases * traffic.segments * PAST_OF_TODAY
+    assert saved.stored == pytest.approx(wanted * each)
 
 
 def test_hot_service_needs_combiners() -> None:
