@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from streams.capacity import measure
+from streams.capacity import drawn, measure
 from streams.capacity.model import (
     BUSY_MAX,
     PAST_OF_TODAY,
@@ -104,7 +104,7 @@ def test_shipped_slopes_are_whole(shape: Shape) -> None:
 
 def test_slopes_are_measured_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small measurement of this machine gives each slope a sensible size."""
-    monkeypatch.setattr(measure, "SINGLE_SESSIONS", 200)
+    monkeypatch.setattr(drawn, "SINGLE_SESSIONS", 200)
     monkeypatch.setattr(measure, "FLEET", 4)
     monkeypatch.setattr(measure, "FLEET_WINDOWS", 7)
     monkeypatch.setattr(measure, "MEMORY_FLEET", 3)
