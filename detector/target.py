@@ -66,6 +66,17 @@ def way_out(
     return Way(action_against(release, target), target)
 
 
+def planned_action(scope: Scope, release: Release, rule: Rule) -> Action:
+    """What harm of the whole release would lead to, as `way_out` says.
+
+    Without seeking a target where none changes the answer: every scrape asks this of
+    every release.
+    """
+    wanted = release.component is not None
+    target = target_of(scope, release, rule) if wanted else None
+    return action_against(release, target)
+
+
 def action_against(release: Release, target: str | None) -> Action:
     """The smallest action that stops the harm of a whole release.
 

@@ -27,7 +27,7 @@ from detector.report import control_names
 from detector.rollbackview import RollbackView, rollback_views
 from detector.rulefile import Rule
 from detector.scope import Scope, Track, Watch
-from detector.target import mode_of, way_out
+from detector.target import mode_of, planned_action
 from detector.verdicts import (
     STANDING_STATES,
     Action,
@@ -321,7 +321,7 @@ def _recommendation(
 ) -> RecommendationView:
     episode = watch.episode
     if episode is None:
-        action = way_out(scope, release, rule).action
+        action = planned_action(scope, release, rule)
         severity = severity_of(release.criticality, action)
         mode = mode_of(rule, release, action, scope.mode)
         return RecommendationView(False, action, mode, severity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from detector.rulefile import RuleSet, load_rules
 from detector.view import PartitionView, partition_view
@@ -112,13 +112,12 @@ class Detecting:
         if self._metrics is not None:
             self._metrics.observe_tick(seconds)
 
-    def views(self, lanes: Lanes) -> Sequence[PartitionView]:
-        """One view per partition that is restored."""
-        return [
-            partition_view(lane.core.partition)
-            for _, lane in sorted(lanes.lanes.items())
-            if lane.is_ready and isinstance(lane.core, Core)
-        ]
+    def views(self, lanes: Lanes) -> Iterator[PartitionView]:
+        """One view per partition that is restored, taken when it is asked for."""
+        for number in sorted(lanes.lanes):
+            lane = lanes.lanes.get(number)  # may have gone since
+            if lane is not None and lane.is_ready and isinstance(lane.core, Core):
+                yield partition_view(lane.core.partition)
 
     def rules_status(self) -> RulesStatus:
         """How many rules are in force, and whether the file as it is now is."""

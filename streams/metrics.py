@@ -1,13 +1,15 @@
 """Prometheus metrics, rendered from views of the state and never kept beside it.
 
 What is no longer in the state is no longer rendered, so a retired release or a
-revoked partition leaves no series behind. The views are taken in the event loop in
-one go and are plain values; rendering them can happen in any thread.
+revoked partition leaves no series behind. Each partition's view is taken in the event
+loop in one go, with a turn for others between two of them; views are plain values, and
+rendering them can happen in any thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Histogram
@@ -39,7 +41,8 @@ class Readings:
     Parameters
     ----------
     views : callable
-        One view per partition held, of ``detector.view.partition_view``.
+        One view per partition held, of ``detector.view.partition_view``, each taken
+        when it is asked for.
     lanes : callable
         Progress of every assigned partition.
     counters : Counters
@@ -50,7 +53,7 @@ class Readings:
         Clocks: for the age of records, and for the age of a view.
     """
 
-    views: Callable[[], Sequence[PartitionView]]
+    views: Callable[[], Iterable[PartitionView]]
     lanes: Callable[[], Sequence[LaneProgress]]
     counters: Counters
     rules: Callable[[], RulesStatus]
@@ -79,6 +82,7 @@ class Metrics(Collector):
     def __init__(self, readings: Readings) -> None:
         self.readings = readings
         self._page = _Page()
+        self._taking = asyncio.Lock()
         self._ticks = _histogram("tick_duration_seconds")
         self._stalls = _histogram("loop_stall_seconds")
         self.registry = CollectorRegistry(auto_describe=False)
@@ -92,16 +96,14 @@ class Metrics(Collector):
         """Note how late the event loop woke a timer."""
         self._stalls.observe(seconds)
 
-    def snapshot(self) -> Snapshot:
-        """Everything as of now, or of less than ``FRESH_S`` ago.
-
-        Call it in the event loop: the state must not move meanwhile.
-        """
-        now_s = self.readings.monotonic_s()
-        page = self._page
-        if page.taken_s is None or now_s - page.taken_s >= FRESH_S:
-            self._page = page = _Page(self._take(), now_s)
-        return page.snapshot
+    async def snapshot(self) -> Snapshot:
+        """Everything as of now, or of less than ``FRESH_S`` ago."""
+        async with self._taking:
+            now_s = self.readings.monotonic_s()
+            page = self._page
+            if page.taken_s is None or now_s - page.taken_s >= FRESH_S:
+                self._page = page = _Page(await self._take(), now_s)
+            return page.snapshot
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The page of the newest snapshot and its content type; any thread."""
@@ -121,10 +123,15 @@ class Metrics(Collector):
         yield from self._ticks.collect()
         yield from self._stalls.collect()
 
-    def _take(self) -> Snapshot:
+    async def _take(self) -> Snapshot:
         readings = self.readings
+        views = []
+        for view in readings.views():
+            views.append(view)
+            # Thousands of releases take long: nobody waits for all partitions' ones.
+            await asyncio.sleep(0)
         return Snapshot(
-            views=tuple(readings.views()),
+            views=tuple(views),
             lanes=tuple(readings.lanes()),
             misrouted=readings.counters.misrouted,
             ingress=tuple(readings.counters.ingress.items()),

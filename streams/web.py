@@ -137,7 +137,7 @@ class Web:
     async def _metrics_page(self, request: web.Request) -> web.StreamResponse:
         accept = request.headers.get("Accept", "")
         async with self._rendering:
-            self._metrics.snapshot()
+            await self._metrics.snapshot()
             loop = asyncio.get_running_loop()
             body, content_type = await loop.run_in_executor(
                 None, self._metrics.render, accept
@@ -161,7 +161,7 @@ class Web:
         return _answer(problems, {"partitions": len(lanes)})
 
     async def _status(self, _: web.Request) -> web.StreamResponse:
-        snapshot = self._metrics.snapshot()
+        snapshot = await self._metrics.snapshot()
         status = {
             "as_of_ms": snapshot.now_ms,
             "rules": snapshot.rules,

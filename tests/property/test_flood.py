@@ -8,6 +8,7 @@ in labels.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import resource
 from collections.abc import Iterator
@@ -139,5 +140,5 @@ def page_of(partition: Partition) -> bytes:
             monotonic_s=lambda: 0.0,
         )
     )
-    metrics.snapshot()
+    asyncio.run(metrics.snapshot())
     return metrics.render()[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from math import inf
 from pathlib import Path
@@ -157,7 +158,7 @@ class World:
     def text(self, accept: str = "") -> str:
         """The page as it is now."""
         self.monotonic_s += 10
-        self.metrics.snapshot()
+        asyncio.run(self.metrics.snapshot())
         return self.metrics.render(accept)[0].decode()
 
     def samples(self) -> list[Sample]:
@@ -392,17 +393,17 @@ def test_views_are_taken_once_a_second() -> None:
     """Scrapers that hurry share one look at the state."""
     world = World(partition())
     for _ in range(5):
-        world.metrics.snapshot()
+        asyncio.run(world.metrics.snapshot())
     assert world.looks == 1
     world.monotonic_s += 1.0
-    world.metrics.snapshot()
+    asyncio.run(world.metrics.snapshot())
     assert world.looks == 2
 
 
 def test_page_is_rendered_once_per_look() -> None:
     """Who asks again for the same page gets it without work."""
     world = World(partition(release()))
-    world.metrics.snapshot()
+    asyncio.run(world.metrics.snapshot())
     first, second = (world.metrics.render()[0] for _ in range(2))
     assert first is second
     assert world.metrics.render(OPENMETRICS)[0] != first
