@@ -266,7 +266,7 @@ VARIABLES: dict[str, Variable] = {
         "SNAPSHOT_INTERVAL", seconds(0.05, 300), "seconds between snapshots"
     ),
     "tick_interval_s": Variable(
-        "TICK_INTERVAL", seconds(0.05, 300), "seconds between ticks when silent"
+        "TICK_INTERVAL", seconds(0.05, 86_400), "seconds between ticks when silent"
     ),
     "io_timeout_s": Variable(
         "IO_TIMEOUT", seconds(1, 300), "seconds to wait for Kafka"
