@@ -52,8 +52,8 @@ DEPLOY_AT = 2
 WARM_WINDOWS = 5
 RARE = 100
 WARMED = 500
-LARGE = 20_000
-LARGE_ROUNDS = 6
+ROUNDS = {20_100: STEPS_MAX + 1, 200_000: 6}
+"""Windows between snapshots of so many series; of more, two."""
 STRATA = [{"os": os, "region": region} for os in ("ios", "android") for region in "ab"]
 Result = TypeVar("Result")
 
@@ -245,7 +245,7 @@ def measure(services: int) -> tuple[Measured, Store]:
     store.snapshot(first, series, whole=True)
     ticks = []
     # Few are enough: which rows are written whole is spread over the windows.
-    rounds = LARGE_ROUNDS if series > LARGE else STEPS_MAX + 1
+    rounds = next((n for most, n in ROUNDS.items() if series <= most), 2)
     for _ in range(rounds):
         fleet.count(everyone)
         store.snapshot(opened, series)
