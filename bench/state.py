@@ -13,39 +13,26 @@ warmed up; more are copies of them that get events of their own from then on.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import resource
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 import numpy as np
 
+from bench.recovery import Left, copied, renamed, through_kafka
 from bench.throughput import START_MS, WINDOW_MS, rules
 from detector import state
 from detector.blocks import scope_of
 from detector.engine import Partition
 from detector.events import EVERY_SERVICE
-from detector.records import LogRecord, Output
+from detector.records import LogRecord
 from detector.steps import STEPS_MAX
-from streams import bounded, gzipped
-from streams.bus import Bus
 from streams.core import Core, DetectorCores
-from streams.fence import Fence, Frozen
-from streams.heap import collect_rarely
-from streams.kafka_local import LocalKafka, free_ports
-from streams.lane import Lane, LaneConfig
 from streams.packs import Packs, unpack
-from streams.ports import Bounds
-from streams.progress import Counters
-from streams.settings import Settings, StateReset
-from streams.topics import create_missing
 
 SERIES_OF_SERVICE = 9
 DEPLOY_AT = 2
@@ -141,7 +128,7 @@ class Fleet:
             number = int(scope_of(name).service.rpartition("-")[2])
             for copy in range(number, services, WARMED):
                 other = name.replace(name_of(number), name_of(copy))
-                blocks[other] = _renamed(other, block, name_of(copy))
+                blocks[other] = renamed(other, block, name_of(copy))
         cores = DetectorCores(rules(), "hypercare.events")
         self.core = cores.restore(0, blocks, self.core.next_offset)
 
@@ -185,14 +172,6 @@ class Fleet:
                     error = {"kind": "error", "signature": "KeyError: price"}
                     events.append({**each, **error, "count": bad, "sessions": bad})
         return events
-
-
-def _renamed(name: str, block: bytes, service: str) -> bytes:
-    if not name.startswith(state.SCOPE_PREFIX):
-        return block
-    found = msgspec.msgpack.decode(block, type=state.ScopeBlock)
-    found.scope.service = service
-    return msgspec.msgpack.encode(found)
 
 
 @dataclass
@@ -281,107 +260,6 @@ def restored_s(store: Store) -> float:
     if state.all_blocks(core.partition) != state.all_blocks(same.partition):
         raise RuntimeError("what was restored is not what was written")
     return cpu_s
-
-
-class Left(NamedTuple):
-    """The packs of a partition, for its next owner."""
-
-    series: int
-    next_offset: int
-    stored: dict[str, bytes | None]
-
-
-def copied(left: Left, times: int) -> Left:
-    """The same with more services: what each of them went through again and again."""
-    blocks: dict[str, bytes | None] = {}
-    for name, block in unpack({n: b for n, b in left.stored.items() if b}).items():
-        blocks[name] = block
-        if "/" not in name:
-            continue
-        service = scope_of(name).service
-        for number in range(1, times):
-            other = f"{number}-{service}"
-            copy = name.replace(service, other)
-            blocks[copy] = _renamed(copy, block, other)
-    return Left(
-        left.series * times,
-        left.next_offset,
-        Packs().pack(blocks, whole=True, due=set()),
-    )
-
-
-class Log:
-    """The log, which is not what is measured here."""
-
-    def __init__(self, end: int) -> None:
-        self.end = end
-
-    async def bounds(self, partition: int) -> Bounds:
-        """All of it is there."""
-        return Bounds(0, self.end, self.end)
-
-    async def seek(self, partition: int, offset: int) -> None:
-        """Nobody reads it."""
-
-
-class Nowhere:
-    """Takes outputs."""
-
-    async def emit(self, outputs: Sequence[Output]) -> None:
-        """There are none."""
-
-
-async def assigned_s(left: Left, bootstrap: str, prefix: str) -> tuple[float, float]:
-    """Seconds until an assigned lane is ready, by the clock and of CPU."""
-    settings = Settings(kafka=bootstrap, prefix=prefix, group=prefix, partitions=1)
-    await asyncio.get_running_loop().run_in_executor(None, create_missing, settings)
-    bus = Bus(settings)
-    await bus.start()
-    try:
-        former = Fence(bus.state_log(0), worker="former", log_partitions=1)
-        await former.claim()
-        offset = left.next_offset
-        await former.write(Frozen(offset, left.stored, whole=True))
-        config = LaneConfig(
-            cores=DetectorCores(rules(), "hypercare.events"),
-            log=Log(offset),
-            emitter=Nowhere(),
-            counters=Counters(),
-            monotonic_s=time.monotonic,
-            log_partitions=1,
-            state_reset=StateReset.NO,
-            topic="hypercare.events",
-        )
-        fence = Fence(bus.state_log(0), worker="heir", log_partitions=1)
-        lane = Lane(0, fence, config)
-        started, cpu_s = time.monotonic(), time.process_time()
-        await lane.restore()
-        taken_s, cpu_s = time.monotonic() - started, time.process_time() - cpu_s
-        if not lane.is_ready:
-            raise RuntimeError(lane.reason)
-        return taken_s, cpu_s
-    finally:
-        await bus.stop()
-
-
-def through_kafka(every: list[Left]) -> Iterator[str]:
-    """Recovery from a broker of its own, which is wiped afterwards."""
-    gzipped.install()  # as workers do
-    bounded.install()
-    collect_rarely()
-    with tempfile.TemporaryDirectory() as folder:
-        broker = LocalKafka(Path(folder) / "kafka", port=free_ports(2), tied=True)
-        broker.start(lambda line: print(line, file=sys.stderr))
-        try:
-            for left in every:
-                run = assigned_s(left, broker.bootstrap, f"state-{left.series}")
-                ready_s, cpu_s = asyncio.run(run)
-                yield (
-                    f"{left.series:,} series: ready {ready_s:.2f} s after assignment, "
-                    f"{cpu_s:.2f} s of CPU"
-                )
-        finally:
-            broker.wipe()
 
 
 def sizes(text: str) -> list[int]:
