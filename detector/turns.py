@@ -20,7 +20,7 @@ from detector.scope import ScopeKey
 if TYPE_CHECKING:
     from detector.engine import Partition
 
-TURNS = 8
+TURNS = 10
 """Snapshots after which a scope that changed is written, twice as many where very many
 say something. More: cheaper snapshots, and more of the log to read again after a
 crash."""

@@ -58,12 +58,12 @@ def test_more_traffic_needs_no_less() -> None:
 
 @pytest.mark.parametrize(
     ("services", "partitions", "wanted"),
-    [(100, 4, 100), (1024, 4, 1024), (4_000, 4, 1024), (16_000, 4, 2_000)],
+    [(100, 4, 100), (1024, 4, 1024), (4_000, 4, 1024), (20_000, 4, 2_000)],
 )
 def test_many_services_are_written_in_turns(
     services: int, partitions: int, wanted: float
 ) -> None:
-    """A snapshot writes all of few services, and an eighth of very many."""
+    """A snapshot writes all of few services, and a tenth of very many."""
     assert written_services(services, partitions) == wanted
     traffic = Traffic(events_per_s=10, shape="aggregate", services=services)
     saved = written(traffic, PLAIN, partitions)
