@@ -267,13 +267,18 @@ def asked_in(fields: Any) -> Release:
     return asked
 
 
-async def read_body(request: web.Request, kind: type[Body]) -> Body:
-    """The body of a request, or 400 with what is wrong."""
+async def read_sent(request: web.Request) -> bytes:
+    """The bytes of a body, or 408 where they do not come."""
     try:
         async with asyncio.timeout(BODY_S):
-            sent = await request.read()
+            return await request.read()
     except TimeoutError:
         raise Problem(408, f"the body did not come within {BODY_S:.0f} s") from None
+
+
+async def read_body(request: web.Request, kind: type[Body]) -> Body:
+    """The body of a request, or 400 with what is wrong."""
+    sent = await read_sent(request)
     try:
         return msgspec.json.decode(sent, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
