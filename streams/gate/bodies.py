@@ -12,7 +12,16 @@ from msgspec import Meta, Struct
 
 from acting.known import LeaseState
 from acting.protocols import Standing
-from acting.records import EVERY, LEASE_MAX_S, End, Mode, Name, Order, Text, Token, Word
+from acting.records import (
+    LEASE_MAX_S,
+    Calendar,
+    End,
+    Mode,
+    Name,
+    Order,
+    Text,
+    Token,
+)
 from streams.gate.reading import Release
 
 NAME_CHARS_MAX = 256
@@ -43,16 +52,6 @@ class OutcomeBody(Struct, kw_only=True, forbid_unknown_fields=True):
     token: Token
     end: End
     detail: Text = ""
-
-
-class OrderBody(Struct, kw_only=True, forbid_unknown_fields=True):
-    """What a person says."""
-
-    word: Word
-    why: Text
-    service: Name = EVERY
-    value: Text = ""
-    recommendation_id: Text = ""
 
 
 class FlaggerMetadata(Struct, kw_only=True):
@@ -188,13 +187,30 @@ class LeaseTold(Struct):
     until: int
 
 
+class SwitchedTold(Struct):
+    """A component that was taken out, or replaced by a version, until it is restored.
+
+    Without a recommendation a person did it.
+    """
+
+    service: str
+    environment: str
+    component: str
+    action: str
+    target: str | None
+    recommendation: str
+    at_ms: int
+
+
 class ExecutionsTold(Struct):
-    """Leases and what people have ordered."""
+    """Leases, what people have ordered, and which components are switched."""
 
     leases: list[LeaseTold]
     stopped: Order | None
     frozen: dict[str, Order]
     modes: dict[str, Mode]
+    calendars: dict[str, Calendar]
+    switched: list[SwitchedTold]
 
 
 class RulingTold(Struct):
@@ -209,12 +225,6 @@ class OutcomeTold(Struct):
     """What was told."""
 
     told: End
-
-
-class OrderTold(Struct):
-    """What holds now."""
-
-    holds: Word
 
 
 class ReasonTold(Struct):
