@@ -8,12 +8,14 @@ and the flag is enabled, as a disabled one gives the caller's own default: maybe
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from acting.flagrules import SCHEMA, problems_of
+from acting.records import EVERY
 from acting.switches import Place, Switched, Switches
 from detector.rulefile.errors import Report
 from detector.rulefile.yamltree import Entries, Items, Node, Scalar, compose
@@ -21,6 +23,9 @@ from detector.verdicts import Action
 
 WORDS = ("service", "environment", "component", "withdrawn")
 SWITCH_KEYS = (*WORDS, "versions")
+MARK = "end_of_flags"
+ENVIRONMENT = {"var": ["environment", "production"]}
+"""Where a caller runs, by its context: production where it says nothing."""
 
 
 class FlagsError(Exception):
@@ -32,7 +37,8 @@ class Switch:
     """What a flag switches, and by which variants.
 
     ``versions`` names the variant of a version of the component; a version that it
-    does not know gets the off variant.
+    does not know gets the off variant. With `EVERY` for an environment the caller's
+    context says in which one it runs.
     """
 
     place: Place
@@ -48,10 +54,25 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class FlagsFile:
-    """A file of flags: the document as written, and what its flags switch."""
+    """A file of flags.
+
+    Attributes
+    ----------
+    document : dict
+        The document as written, without what only we read.
+    switches : dict of str to Switch
+        What flags switch, by their names.
+    services : dict of str to str
+        Whose flags are, by their names; a flag that is missing is nobody's.
+    is_marked : bool
+        Whether the file ends with ``end_of_flags: true``, so that one that was cut off
+        can be told.
+    """
 
     document: dict[str, Any]
     switches: dict[str, Switch]
+    services: dict[str, str]
+    is_marked: bool = False
 
 
 def read_flags(text: str, source: str) -> FlagsFile:
@@ -69,19 +90,33 @@ def read_flags(text: str, source: str) -> FlagsFile:
     document = _plain(root)
     if not isinstance(document, dict) or not isinstance(document.get("flags"), dict):
         raise FlagsError(f"{source}: `flags` is missing: a mapping of flags by name")
-    switches, problems = {}, []
+    switches, services, problems = {}, {}, []
+    is_marked = MARK in document
+    if is_marked and (document[MARK] is not True or [*document][-1] != MARK):
+        problems.append(f"{MARK}: true, as the last key, or left out")
+    document.pop(MARK, None)
     for name, flag in document["flags"].items():
-        if isinstance(flag, dict) and "switches" in flag:
+        if not isinstance(flag, dict):
+            continue
+        if "service" in flag:
+            services[name] = flag.pop("service")
+            if not isinstance(services[name], str) or not services[name]:
+                problems.append(f"flags.{name}.service: must be text")
+            if "switches" in flag:
+                problems.append(f"flags.{name}.service: `switches` says it already")
+        if "switches" in flag:
             told = flag.pop("switches")
             found = _switch(told, flag, f"flags.{name}")
             if isinstance(found, Switch):
                 switches[name] = found
+                services[name] = found.place.service
             else:
                 problems += found
     problems += problems_of(document)
     if problems:
         raise FlagsError("\n".join(f"{source}: {problem}" for problem in problems))
-    return FlagsFile({"$schema": SCHEMA, **document}, switches)
+    whole = {"$schema": SCHEMA, **document}
+    return FlagsFile(whole, switches, services, is_marked)
 
 
 def flag_document(file: FlagsFile, switched: Switches) -> dict[str, Any]:
@@ -104,10 +139,38 @@ def flag_document(file: FlagsFile, switched: Switches) -> dict[str, Any]:
     """
     flags = dict(file.document["flags"])
     for name, switch in file.switches.items():
-        done = switched.get(switch.place)
-        if done is not None:
-            flags[name] = _switched(flags[name], switch.variant(done), done)
+        if switch.place.environment != EVERY:
+            done = switched.get(switch.place)
+            if done is not None:
+                flags[name] = _switched(flags[name], switch.variant(done), done)
+            continue
+        where = {
+            place.environment: done
+            for place, done in switched.items()
+            if place._replace(environment=EVERY) == switch.place
+        }
+        if where:
+            flags[name] = _switched_where(flags[name], switch, where)
     return {**file.document, "flags": flags}
+
+
+def part_of(document: dict[str, Any], may: Callable[[str], bool]) -> dict[str, Any]:
+    """The document with the flags that somebody may see, by name.
+
+    Shared rules go along as far as one of these flags uses them.
+    """
+    flags = {name: flag for name, flag in document["flags"].items() if may(name)}
+    part = {**document, "flags": flags}
+    if "$evaluators" in document:
+        shared, used = document["$evaluators"], set[str]()
+        waiting = list(_references(flags))
+        while waiting:
+            name = waiting.pop()
+            if name in shared and name not in used:
+                used.add(name)
+                waiting += _references(shared[name])
+        part["$evaluators"] = {k: rule for k, rule in shared.items() if k in used}
+    return part
 
 
 def encoded(document: dict[str, Any]) -> bytes:
@@ -116,18 +179,55 @@ def encoded(document: dict[str, Any]) -> bytes:
 
 
 def _switched(flag: dict[str, Any], variant: str, done: Switched) -> dict[str, Any]:
-    told = {
-        "hypercare.action": done.action,
-        "hypercare.recommendation": done.recommendation,
-        "hypercare.at_ms": done.at_ms,
-    }
     return {
         **flag,
         "state": "ENABLED",
         "defaultVariant": variant,
         "targeting": {},
-        "metadata": {**flag.get("metadata", {}), **told},
+        "metadata": {**flag.get("metadata", {}), **_told(done)},
     }
+
+
+def _switched_where(
+    flag: dict[str, Any], switch: Switch, where: dict[str, Switched]
+) -> dict[str, Any]:
+    """Switched for callers of some environments, as its owner wrote it for others."""
+    is_on = flag["state"] == "ENABLED"
+    parts: list[Any] = []
+    metadata = dict(flag.get("metadata", {}))
+    for environment, done in sorted(where.items()):
+        parts += [{"==": [ENVIRONMENT, environment]}, switch.variant(done)]
+        metadata |= _told(done, f".{environment}")
+    # No variant gives others what they would have got: the default, if there is one.
+    rest = (flag.get("targeting") if is_on else None) or None
+    return {
+        **flag,
+        "state": "ENABLED",
+        "defaultVariant": flag.get("defaultVariant") if is_on else None,
+        "targeting": {"if": [*parts, rest]},
+        "metadata": metadata,
+    }
+
+
+def _told(done: Switched, suffix: str = "") -> dict[str, Any]:
+    """Which recommendation did it, where it was not a person, and when."""
+    told: dict[str, Any] = {f"hypercare.action{suffix}": done.action}
+    if done.recommendation:
+        told[f"hypercare.recommendation{suffix}"] = done.recommendation
+    return told | {f"hypercare.at_ms{suffix}": done.at_ms}
+
+
+def _references(part: Any) -> Iterator[str]:
+    """Names of shared rules in a rule, at any depth."""
+    if isinstance(part, list):
+        for one in part:
+            yield from _references(one)
+    elif isinstance(part, dict):
+        for key, value in part.items():
+            if key == "$ref" and isinstance(value, str):
+                yield value
+            else:
+                yield from _references(value)
 
 
 def _switch(told: Any, flag: dict[str, Any], place: str) -> Switch | list[str]:

@@ -26,7 +26,7 @@ from acting.records import (
     Record,
     Word,
 )
-from acting.switches import note_executed, restore
+from acting.switches import note_executed, restore, withdraw
 from acting.trust import recommendation_in
 from detector.verdicts import RecommendationRecord
 
@@ -150,6 +150,8 @@ class Ledger:
                 known.rejected[order.recommendation_id] = order
             case Word.CALM:
                 known.calmed_ms = at_ms
+            case Word.WITHDRAW:
+                withdraw(known.switched, order, at_ms)
             case Word.RESTORE:
                 restore(known.switched, order)
 

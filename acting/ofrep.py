@@ -1,14 +1,9 @@
-"""Answers of the OpenFeature remote evaluation protocol (OFREP) to one document.
-
-Only flags that are the same for everybody are evaluated: targeting belongs to an
-evaluator beside the caller, which reads the document itself.
-"""
+"""Answers of the OpenFeature remote evaluation protocol (OFREP) to one document."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
-
-MESSAGE = "targeting is not evaluated here: read /v1/flags.json with flagd"
 
 
 class Reply(NamedTuple):
@@ -18,27 +13,44 @@ class Reply(NamedTuple):
     body: dict[str, Any]
 
 
-def evaluate(document: dict[str, Any], key: str) -> Reply:
-    """What one flag is for everybody."""
+class Resolved(NamedTuple):
+    """What a flag is for a caller: which variant, if any, and why in OFREP's words."""
+
+    variant: str | None
+    reason: str
+
+
+class Unresolved(Exception):
+    """The targeting of a flag gives nothing for this context; the text says why."""
+
+
+Resolve = Callable[[str], Resolved]
+"""Evaluates the enabled flag of a name for one caller; may raise Unresolved."""
+
+
+def evaluate(document: dict[str, Any], key: str, resolve: Resolve) -> Reply:
+    """What one flag is for a caller."""
     flag = document["flags"].get(key)
     if flag is None:
-        return _failed(404, key, "FLAG_NOT_FOUND", "no such flag")
+        return _failed(404, key, "FLAG_NOT_FOUND", "this token sees no such flag")
     if flag["state"] != "ENABLED":
         return _failed(404, key, "FLAG_NOT_FOUND", "disabled: your default holds")
-    if flag.get("targeting"):
-        return _failed(400, key, "GENERAL", MESSAGE)
-    chosen = flag.get("defaultVariant")
+    try:
+        found = resolve(key)
+    except Unresolved as error:
+        return _failed(400, key, "GENERAL", str(error))
     metadata = {**document.get("metadata", {}), **flag.get("metadata", {})}
-    body: dict[str, Any] = {"key": key, "reason": "STATIC", "metadata": metadata}
-    if chosen is None:  # the caller's default holds
+    body: dict[str, Any] = {"key": key, "reason": found.reason, "metadata": metadata}
+    if found.variant is None:  # the caller's default holds
         return Reply(200, {**body, "reason": "DEFAULT"})
-    return Reply(200, {**body, "variant": chosen, "value": flag["variants"][chosen]})
+    value = flag["variants"][found.variant]
+    return Reply(200, {**body, "variant": found.variant, "value": value})
 
 
-def evaluate_all(document: dict[str, Any]) -> Reply:
+def evaluate_all(document: dict[str, Any], resolve: Resolve) -> Reply:
     """What every enabled flag is; one that can not be evaluated says why."""
     enabled = [k for k, f in sorted(document["flags"].items()) if _is_enabled(f)]
-    flags = [evaluate(document, key).body for key in enabled]
+    flags = [evaluate(document, key, resolve).body for key in enabled]
     return Reply(200, {"flags": flags, "metadata": document.get("metadata", {})})
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from acting.calendars import Window
 
@@ -44,8 +44,9 @@ class Word(StrEnum):
     stop, resume: the kill switch. freeze, thaw: a service, or all. approve, reject: a
     recommendation. mode: the most that a service may do by itself (any other value:
     what its rule says). calm: a storm is over. approvals: how many people have to
-    agree (any other value: as many as the rule says). restore: a component that was
-    taken out or replaced comes back as its owner wrote it.
+    agree (any other value: as many as the rule says). withdraw: a component is taken
+    out of one environment. restore: a component that was taken out or replaced comes
+    back as its owner wrote it.
     """
 
     STOP = "stop"
@@ -57,6 +58,7 @@ class Word(StrEnum):
     REJECT = "reject"
     CALM = "calm"
     APPROVALS = "approvals"
+    WITHDRAW = "withdraw"
     RESTORE = "restore"
 
 
@@ -122,7 +124,9 @@ class Order(
     """What a person said, with who and why; `EVERY` stands for all services.
 
     ``value`` is the mode, the action that is approved, the number of approvals, or the
-    component that is restored.
+    component that is withdrawn or restored; ``environment`` is where that is, for a
+    component that is restored everywhere where nothing is said. It is not written where
+    it is not said, so that older gates go on to obey all other orders.
     """
 
     word: Word
@@ -131,6 +135,7 @@ class Order(
     service: Name = EVERY
     value: Text = ""
     recommendation_id: Text = ""
+    environment: Name | UnsetType = UNSET
 
 
 class Calendar(

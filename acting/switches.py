@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from msgspec import UNSET
+
 from acting.records import EVERY, Order
-from detector.verdicts import SWITCHING, RecommendationRecord
+from detector.verdicts import SWITCHING, Action, RecommendationRecord
 
 
 class Place(NamedTuple):
@@ -21,7 +23,10 @@ class Place(NamedTuple):
 
 
 class Switched(NamedTuple):
-    """What was done to a component: off, or back to ``target``."""
+    """What was done to a component: off, or back to ``target``.
+
+    ``recommendation`` is empty where a person did it.
+    """
 
     action: str
     target: str | None
@@ -40,9 +45,19 @@ def note_executed(switches: Switches, done: RecommendationRecord, at_ms: int) ->
     switches[place] = Switched(done.action.value, done.target, done.id, at_ms)
 
 
+def withdraw(switches: Switches, order: Order, at_ms: int) -> None:
+    """A person takes a component out of one environment."""
+    if order.environment is UNSET:
+        return
+    place = Place(order.service, order.environment, order.value)
+    switches[place] = Switched(Action.WITHDRAW.value, None, "", at_ms)
+
+
 def restore(switches: Switches, order: Order) -> None:
-    """A person takes it back: a component of a service, in every environment."""
+    """A person takes it back: a component of a service, in the environment that was
+    named, or in every one."""
     for place in list(switches):
         of_service = order.service in (EVERY, place.service)
-        if of_service and place.component == order.value:
+        is_there = order.environment in (UNSET, place.environment)
+        if of_service and is_there and place.component == order.value:
             del switches[place]

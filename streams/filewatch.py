@@ -25,7 +25,8 @@ class FileWatch:
 
     def __init__(self, *paths: Path) -> None:
         self._paths = paths
-        self._loaded = self._before = self._look()
+        self._before = self._look()
+        self._loaded: tuple[Seen | None, ...] | None = self._before
 
     def changed(self) -> bool:
         """Whether the files differ from what was last told, and are at rest.
@@ -39,6 +40,18 @@ class FileWatch:
             return False
         self._loaded = seen
         return True
+
+    def stands(self) -> bool:
+        """Whether the files still are what was last told: asked after reading them."""
+        return self._look() == self._loaded
+
+    def tell_again(self) -> None:
+        """Let ``changed`` tell these files once more, changed or not.
+
+        For what could not be read at all: leave that is given later changes nothing
+        that a look sees.
+        """
+        self._loaded = None
 
     def _look(self) -> tuple[Seen | None, ...]:
         return tuple(_seen(path) for path in self._paths)

@@ -243,6 +243,13 @@ ACTING = (
         "1 while nothing may be executed: an order, or variable or file of the gate.",
     ),
     Metric(
+        "gate_file_last_reload_successful",
+        "gauge",
+        ("file",),
+        "0 if a file of the gate (tokens, certificate, flags) as it is now was refused "
+        "and the one before is in force.",
+    ),
+    Metric(
         "mode_info",
         "info",
         ("service", "mode"),

@@ -33,7 +33,7 @@ def executions() -> None:
 @json_option
 @explained
 def list_(as_json: bool) -> None:
-    """Print leases, newest first, and what people have ordered."""
+    """Print leases, newest first, orders, and components that are switched."""
     with closing(opened()) as found:
         known = found.ledger.known
     at_ms = now_ms()
@@ -50,6 +50,11 @@ def list_(as_json: bool) -> None:
         }
         text = f"{order.word} {order.service} by {order.actor}: {order.why}"
         click.echo(json.dumps(body) if as_json else text)
+    for place, done in sorted(known.switched.items()):
+        told = {**place._asdict(), "switched": done.action, "target": done.target}
+        to = f" to {done.target}" if done.target else ""
+        text = f"{done.action} {'/'.join(place)}{to}, until it is restored"
+        click.echo(json.dumps(told) if as_json else text)
 
 
 @executions.command()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from contextlib import closing
 
 import click
+from msgspec import UNSET
 
-from acting.records import APPROVALS_MAX, EVERY, Mode, Order, Word
+from acting.orders import problem_of
+from acting.records import EVERY, Order, Word
 from detector.verdicts import Action
 from streams.cli.executions import opened
 from streams.cli.exits import explained
@@ -20,6 +22,7 @@ FOR_RECOMMENDATIONS = (Word.APPROVE, Word.REJECT)
 @click.argument("word", type=click.Choice([word.value for word in Word]))
 @click.argument("value", default="")
 @click.option("--service", default=EVERY, help="A service [default: every one].")
+@click.option("--environment", help="Of a component: where [restore: everywhere].")
 @click.option("--action", type=click.Choice([a.value for a in Action]), default=None)
 @click.option("--actor", help="Who says it [default: user@host].")
 @click.option("--why", required=True, help="The reason, for whoever reads it later.")
@@ -28,6 +31,7 @@ def order(
     word: str,
     value: str,
     service: str,
+    environment: str | None,
     action: str | None,
     actor: str | None,
     why: str,
@@ -37,33 +41,34 @@ def order(
     stop, resume: the kill switch. freeze, thaw: with --service, or all. mode VALUE: the
     most that is done by machine, `rule` for what the rule says. approve ID --action A,
     reject ID: one recommendation. approvals N: how many people have to agree, `rule`
-    for what the rule says. calm: a storm of rollbacks is over. restore COMPONENT
-    --service S: its flag is as its owner wrote it again.
+    for what the rule says. calm: a storm of rollbacks is over. withdraw COMPONENT
+    --service S --environment E: its flag is off there. restore COMPONENT --service S:
+    its flag is as its owner wrote it again, in every environment or that one.
     """
-    made = _order(Word(word), value, service, action, actor or who(), why)
+    where = service, environment
+    made = _order(Word(word), value, where, action, actor or who(), why)
     with closing(opened()) as executions:
         executions.append(made)
     click.echo(f"{word} {value or service}: holds for every gate from now on")
 
 
 def _order(
-    word: Word, value: str, service: str, action: str | None, actor: str, why: str
+    word: Word,
+    value: str,
+    where: tuple[str, str | None],
+    action: str | None,
+    actor: str,
+    why: str,
 ) -> Order:
+    service, environment = where
+    place = UNSET if environment is None else environment
     if word in FOR_RECOMMENDATIONS:
-        if not value.startswith("rec_"):
-            raise Refused(f"{word} needs the id of a recommendation (rec_...)")
         if word is Word.APPROVE and action is None:
             raise Refused("approve needs --action: what exactly is approved")
-        return Order(word, actor, why, service, action or "", value)
-    if word is Word.MODE and value not in (*Mode, "rule"):
-        raise Refused(f"mode needs one of {', '.join(Mode)} or rule")
-    if word is Word.RESTORE:
-        if not value or service == EVERY:
-            raise Refused("restore needs a component, and its service: --service")
-        return Order(word, actor, why, service, value)
-    numbers = [str(n) for n in range(1, APPROVALS_MAX + 1)]
-    if word is Word.APPROVALS and value not in (*numbers, "rule"):
-        raise Refused(f"approvals needs one of {', '.join(numbers)} or rule")
-    if word not in (Word.MODE, Word.APPROVALS) and value:
-        raise Refused(f"{word} takes no value; name a service with --service")
-    return Order(word, actor, why, service, value)
+        made = Order(word, actor, why, service, action or "", value, place)
+    else:
+        made = Order(word, actor, why, service, value, environment=place)
+    problem = problem_of(made)
+    if problem:
+        raise Refused(f"{problem} (--service, --environment)")
+    return made

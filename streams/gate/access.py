@@ -129,12 +129,18 @@ class TokenFile:
     ----------
     path : Path
         The file; raises Refused if it can not be used at the start.
+
+    Attributes
+    ----------
+    is_current : bool
+        Whether the file as it is now is in force.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._watch = FileWatch(path)
         self.tokens = Tokens.load(path)
+        self.is_current = True
 
     def poll(self) -> None:
         """Take a changed file; one that is no good leaves the old tokens in force."""
@@ -143,8 +149,10 @@ class TokenFile:
         try:
             self.tokens = Tokens.load(self._path)
         except Refused as error:
+            self.is_current = False
             logger.error("gates.tokens_refused the old ones hold: %s", error)
         else:
+            self.is_current = True
             logger.info("gates.tokens_reloaded file=%s", self._path)
 
 

@@ -12,7 +12,16 @@ from msgspec import Meta, Struct
 
 from acting.known import LeaseState
 from acting.protocols import Standing
-from acting.records import EVERY, LEASE_MAX_S, End, Mode, Name, Order, Text, Token, Word
+from acting.records import (
+    LEASE_MAX_S,
+    Calendar,
+    End,
+    Mode,
+    Name,
+    Order,
+    Text,
+    Token,
+)
 from streams.gate.reading import Release
 
 NAME_CHARS_MAX = 256
@@ -43,16 +52,6 @@ class OutcomeBody(Struct, kw_only=True, forbid_unknown_fields=True):
     token: Token
     end: End
     detail: Text = ""
-
-
-class OrderBody(Struct, kw_only=True, forbid_unknown_fields=True):
-    """What a person says."""
-
-    word: Word
-    why: Text
-    service: Name = EVERY
-    value: Text = ""
-    recommendation_id: Text = ""
 
 
 class FlaggerMetadata(Struct, kw_only=True):
@@ -188,13 +187,30 @@ class LeaseTold(Struct):
     until: int
 
 
+class SwitchedTold(Struct):
+    """A component that was taken out, or replaced by a version, until it is restored.
+
+    Without a recommendation a person did it.
+    """
+
+    service: str
+    environment: str
+    component: str
+    action: str
+    target: str | None
+    recommendation: str
+    at_ms: int
+
+
 class ExecutionsTold(Struct):
-    """Leases and what people have ordered."""
+    """Leases, what people have ordered, and which components are switched."""
 
     leases: list[LeaseTold]
     stopped: Order | None
     frozen: dict[str, Order]
     modes: dict[str, Mode]
+    calendars: dict[str, Calendar]
+    switched: list[SwitchedTold]
 
 
 class RulingTold(Struct):
@@ -209,12 +225,6 @@ class OutcomeTold(Struct):
     """What was told."""
 
     told: End
-
-
-class OrderTold(Struct):
-    """What holds now."""
-
-    holds: Word
 
 
 class ReasonTold(Struct):
@@ -267,13 +277,18 @@ def asked_in(fields: Any) -> Release:
     return asked
 
 
-async def read_body(request: web.Request, kind: type[Body]) -> Body:
-    """The body of a request, or 400 with what is wrong."""
+async def read_sent(request: web.Request) -> bytes:
+    """The bytes of a body, or 408 where they do not come."""
     try:
         async with asyncio.timeout(BODY_S):
-            sent = await request.read()
+            return await request.read()
     except TimeoutError:
         raise Problem(408, f"the body did not come within {BODY_S:.0f} s") from None
+
+
+async def read_body(request: web.Request, kind: type[Body]) -> Body:
+    """The body of a request, or 400 with what is wrong."""
+    sent = await read_sent(request)
     try:
         return msgspec.json.decode(sent, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:

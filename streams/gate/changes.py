@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import msgspec
 from aiohttp import web
+from msgspec import UNSET
 
-from acting.records import EVERY, Order, Outcome
+from acting.calendars import Window
+from acting.orders import problem_of
+from acting.records import EVERY, Calendar, Order, Outcome, Word
 from streams.gate.access import Scope
 from streams.gate.bodies import (
     ClaimBody,
-    OrderBody,
-    OrderTold,
     OutcomeBody,
     OutcomeTold,
+    Problem,
     RulingTold,
     checked,
     read_body,
 )
+from streams.gate.orderbodies import OrderBody, OrderTold, OrderWord
 from streams.gate.reading import Release
 from streams.gate.route import Answer, Route, Visit
 from streams.serving import json_answer
@@ -51,10 +55,36 @@ async def order(visit: Visit) -> web.Response:
     """What a person says; who it is says the token."""
     body = await read_body(visit.request, OrderBody)
     visit.allow(_service_of(visit, body))
-    place = body.service, body.value, body.recommendation_id
-    name = visit.caller.name
-    await visit.desk.judge.append(checked(Order, body.word, name, body.why, *place))
+    await visit.desk.judge.append(_ordered(body, visit.caller.name))
     return json_answer(OrderTold(body.word))
+
+
+def _ordered(body: OrderBody, actor: str) -> Order | Calendar:
+    """The record of an order; 409 where it does not say what its word needs."""
+    if body.word is OrderWord.CALENDAR:
+        return _calendar(body, actor)
+    if body.windows is not UNSET:
+        raise Problem(409, "`windows` go with the word calendar")
+    word, named = Word(body.word.value), body.recommendation_id
+    place = body.service, body.value, named, body.environment
+    made = Order(word, actor, body.why, *place)
+    problem = problem_of(made)
+    if problem:
+        raise Problem(409, problem)
+    return made
+
+
+def _calendar(body: OrderBody, actor: str) -> Calendar:
+    if body.windows is UNSET:
+        raise Problem(409, "calendar needs `windows`; an empty list takes it back")
+    if body.value or body.recommendation_id or body.environment is not UNSET:
+        raise Problem(409, "calendar takes a service and `windows`, and no more")
+    told = msgspec.to_builtins(body.windows)
+    try:
+        windows = msgspec.convert(told, tuple[Window, ...])
+    except msgspec.ValidationError as error:
+        raise Problem(409, f"nobody could follow this calendar: {error}") from error
+    return Calendar(actor, body.why, body.service, windows)
 
 
 def _service_of(visit: Visit, body: OrderBody) -> str:
@@ -98,7 +128,11 @@ ROUTES = (
         summary="Stop, freeze, approve and the like; who says it is the token's owner.",
         scope=Scope.ADMIN,
         body=OrderBody,
-        answers={200: Answer("what holds now", OrderTold), 503: AWAY},
+        answers={
+            200: Answer("what holds now", OrderTold),
+            409: Answer("the word needs what is missing, or takes no such thing"),
+            503: AWAY,
+        },
         protocol="people",
     ),
 )

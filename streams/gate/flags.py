@@ -1,4 +1,4 @@
-"""The document of flags over HTTP: read anew as its file or the executions change.
+"""The document of flags: read anew as its file or the executions change.
 
 Requests are answered from memory, so that hundreds of evaluators that ask every five
 seconds cost Kafka nothing. While a new file is wrong, or Kafka is away, the last good
@@ -9,38 +9,94 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aiohttp import web
-
 from acting.flagrules import problems_of
-from acting.flags import FlagsError, FlagsFile, encoded, flag_document, read_flags
+from acting.flags import (
+    MARK,
+    FlagsError,
+    FlagsFile,
+    encoded,
+    flag_document,
+    part_of,
+    read_flags,
+)
 from acting.ledger import Ledger
-from acting.ofrep import Reply, bad_context, evaluate, evaluate_all
 from streams.errors import Refused, Unreachable
-from streams.gate.bodies import Problem
+from streams.filewatch import FileWatch
+from streams.gate.access import Bearer
+from streams.gate.evaluating import Evaluator
 
 logger = logging.getLogger(__name__)
 
 REFRESH_S = 1.0
 BYTES_MAX = 1_048_576
 
-Stamp = tuple[int, int, int]
 LedgerOf = Callable[[], Awaitable[Ledger]]
 
 
-class Served(NamedTuple):
-    """A document, its bytes and their name."""
+class Unread(FlagsError):
+    """The file could not be read now, and may be later as it is."""
+
+
+class Part(NamedTuple):
+    """What somebody may see of the document: as it is, its bytes and their name."""
 
     document: dict[str, Any]
     body: bytes
     etag: str
+
+
+class Served:
+    """The document that is served now.
+
+    Parameters
+    ----------
+    document : dict
+        With all that is switched.
+    body : bytes
+        The same as it is sent.
+    services : dict of str to str
+        Whose flags are.
+
+    Attributes
+    ----------
+    evaluator : Evaluator
+        Evaluates its flags.
+    """
+
+    def __init__(
+        self, document: dict[str, Any], body: bytes, services: dict[str, str]
+    ) -> None:
+        self.evaluator = Evaluator(document)
+        self.whole = Part(document, body, etag_of(body))
+        self._services = services
+        self._parts: dict[tuple[str, ...], Part] = {}
+
+    def is_made_of(self, body: bytes, services: dict[str, str]) -> bool:
+        """Whether it was made of these parts."""
+        return (self.whole.body, self._services) == (body, services)
+
+    def part(self, bearer: Bearer) -> Part:
+        """What somebody may see: all, or the flags of their services."""
+        if not bearer.is_limited:
+            return self.whole
+        # As many as there are different lines in the token file.
+        found = self._parts.get(bearer.services)
+        if found is None:
+            document = part_of(self.whole.document, partial(self._may, bearer))
+            body = encoded(document)
+            found = self._parts[bearer.services] = Part(document, body, etag_of(body))
+        return found
+
+    def _may(self, bearer: Bearer, name: str) -> bool:
+        service = self._services.get(name)
+        return service is not None and bearer.may(service)
 
 
 class FlagDesk:
@@ -55,8 +111,12 @@ class FlagDesk:
 
     Attributes
     ----------
+    served : Served or None
+        What is served; None until the executions were read once.
     problem : str
         Why what is served may be old; empty if it is not.
+    is_current : bool
+        Whether the file as it is now is in force.
 
     Raises
     ------
@@ -66,7 +126,7 @@ class FlagDesk:
 
     def __init__(self, path: Path, ledger: LedgerOf) -> None:
         self._path, self._ledger = path, ledger
-        self._stamp = self._stamped()
+        self._watch = FileWatch(path)
         try:
             self._file = self._read()
         except FlagsError as error:
@@ -75,9 +135,14 @@ class FlagDesk:
         self.served: Served | None = None
         self.problem = "the executions have not been read yet"
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the file as it is now is in force."""
+        return not self._file_problem
+
     async def refresh(self) -> None:
         """Read what has changed; keeps what is served where that fails."""
-        await asyncio.to_thread(self._read_again)
+        await asyncio.to_thread(self._poll)
         try:
             switched = (await self._ledger()).known.switched
         except Unreachable as error:
@@ -89,8 +154,9 @@ class FlagDesk:
             self.problem = "; ".join(wrong)
             return
         body = encoded(document)
-        if self.served is None or self.served.body != body:
-            self.served = served_as(document, body)
+        services = self._file.services
+        if self.served is None or not self.served.is_made_of(body, services):
+            self.served = await asyncio.to_thread(Served, document, body, services)
         self.problem = self._file_problem
 
     async def keep(self) -> None:
@@ -103,118 +169,61 @@ class FlagDesk:
                 logger.exception("flags.failed")
             await asyncio.sleep(REFRESH_S)
 
-    def _read_again(self) -> None:
-        try:
-            stamp = self._stamped()
-            if stamp == self._stamp and not self._file_problem:
-                return
-            self._stamp, self._file = stamp, self._read()
-        except (FlagsError, Refused) as error:
-            if str(error) != self._file_problem:
-                logger.warning("flags.refused: %s", error)
-            self._file_problem = str(error)
-        else:
-            self._file_problem = ""
-
-    def _stamped(self) -> Stamp:
-        try:
-            found = os.stat(self._path)
-        except OSError as error:
-            raise Refused(f"{self._path}: can not be read: {error}") from error
-        return found.st_mtime_ns, found.st_size, found.st_ino
-
-    def _read(self) -> FlagsFile:
-        try:
-            with self._path.open("rb") as file:
-                text = file.read(BYTES_MAX + 1).decode()
-        except (OSError, UnicodeDecodeError) as error:
-            raise FlagsError(f"{self._path}: can not be read: {error}") from error
-        return read_flags(text, str(self._path))
-
-
-def served_as(document: dict[str, Any], body: bytes) -> Served:
-    """A document with a strong name of its bytes."""
-    return Served(document, body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
-
-
-def add_flags(
-    app: web.Application,
-    desk: FlagDesk | None,
-    admit: Callable[[web.Request], object],
-) -> None:
-    """Serve the document and what it says of single flags; nothing without a file.
-
-    ``admit`` raises unless a request may read.
-    """
-    if desk is None:
-        return
-
-    async def whole(request: web.Request) -> web.Response:
-        admit(request)
-        found = _found(desk)
-        if _is_known(request, found.etag):
-            return web.Response(status=304, headers={"ETag": found.etag})
-        return _answer(found.body, 200, found.etag)
-
-    async def one(request: web.Request) -> web.Response:
-        admit(request)
-        key, document = request.match_info["key"], _found(desk).document
-        wrong = await _wrong(request, key)
-        reply = wrong or evaluate(document, key)
-        return _answer(encoded(reply.body), reply.status)
-
-    async def every(request: web.Request) -> web.Response:
-        admit(request)
-        document = _found(desk).document
-        wrong = await _wrong(request, None)
-        if wrong is not None:
-            return _answer(encoded(wrong.body), wrong.status)
-        reply = evaluate_all(document)
-        found = served_as(reply.body, encoded(reply.body))
-        if _is_known(request, found.etag):
-            return web.Response(status=304, headers={"ETag": found.etag})
-        return _answer(found.body, 200, found.etag)
-
-    async def kept(_: web.Application) -> AsyncIterator[None]:
-        await desk.refresh()
-        task = asyncio.create_task(desk.keep())
+    async def kept(self, _: object) -> AsyncIterator[None]:
+        """Refresh as long as a server runs, and once before it does."""
+        await self.refresh()
+        task = asyncio.create_task(self.keep(), name="flags")
         yield
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
 
-    app.router.add_get("/v1/flags.json", whole)
-    app.router.add_post("/ofrep/v1/evaluate/flags", every)
-    app.router.add_post("/ofrep/v1/evaluate/flags/{key}", one)
-    app.cleanup_ctx.append(kept)
+    def _poll(self) -> None:
+        """Take a file that has changed and come to rest; one that is no good leaves the
+        old one in force."""
+        if not self._watch.changed():
+            return
+        try:
+            fresh = self._read()
+            if self._file.is_marked and not fresh.is_marked:
+                raise FlagsError(
+                    f"{self._path}: `{MARK}: true` is missing at the end: the file may "
+                    "be cut off; a new file may do without it after a restart"
+                )
+            self._file = fresh
+        except FlagsError as error:
+            if isinstance(error, Unread):
+                self._watch.tell_again()
+            if str(error) != self._file_problem:
+                logger.warning("flags.refused the old ones hold: %s", error)
+            self._file_problem = str(error)
+        else:
+            self._file_problem = ""
+            logger.info("flags.reloaded file=%s", self._path)
+
+    def _read(self) -> FlagsFile:
+        try:
+            with self._path.open("rb") as file:
+                sent = file.read(BYTES_MAX + 1)
+            text = sent[:BYTES_MAX].decode()
+        except OSError as error:
+            raise Unread(f"{self._path}: can not be read: {error}") from error
+        except UnicodeDecodeError as error:
+            raise FlagsError(f"{self._path}: is not UTF-8: {error}") from error
+        if len(sent) > BYTES_MAX:
+            raise FlagsError(f"{self._path}: is larger than {BYTES_MAX} bytes")
+        if not self._watch.stands():
+            raise Unread(
+                f"{self._path}: written while it was read: replace it as a whole (mv)"
+            )
+        found = read_flags(text, str(self._path))
+        try:
+            Evaluator(found.document)
+        except FlagsError as error:
+            raise FlagsError(f"{self._path}: {error}") from error
+        return found
 
 
-def _found(desk: FlagDesk) -> Served:
-    if desk.served is None:
-        raise Problem(503, desk.problem)
-    return desk.served
-
-
-def _is_known(request: web.Request, etag: str) -> bool:
-    """Whether the client has these bytes already."""
-    told = request.headers.get("If-None-Match", "")
-    names = [one.strip().removeprefix("W/") for one in told.split(",")]
-    return etag in names or told.strip() == "*"
-
-
-async def _wrong(request: web.Request, key: str | None) -> Reply | None:
-    """What is wrong with the body of an evaluation."""
-    try:
-        body = json.loads(await request.read() or b"{}")
-    except (ValueError, RecursionError) as error:
-        return bad_context(key, f"the body is no JSON: {error}")
-    if not isinstance(body, dict) or not isinstance(body.get("context", {}), dict):
-        return bad_context(key, "`context` must be an object")
-    return None
-
-
-def _answer(body: bytes, status: int, etag: str | None = None) -> web.Response:
-    headers = {} if etag is None else {"ETag": etag}
-    return web.Response(
-        body=body, status=status, content_type="application/json", headers=headers
-    )
+def etag_of(body: bytes) -> str:
+    """A strong name of these bytes."""
+    return f'"{hashlib.sha256(body).hexdigest()[:32]}"'

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -29,6 +30,14 @@ OTHER = "job"
 PLACES_MAX = 1_000
 
 
+class Watched(Protocol):
+    """A file that is read again when it changes."""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the file as it is now is in force."""
+
+
 class GateMetrics(Collector):
     """All metrics of one gate.
 
@@ -38,12 +47,20 @@ class GateMetrics(Collector):
         Whose claims and recommendations are counted.
     now_ms : callable
         Wall clock.
+
+    Attributes
+    ----------
+    files : dict of str to Watched
+        Files that the gate reads again, by what they hold.
+    requests : Counter
+        By protocol and what was heard.
     """
 
     def __init__(self, judge: Judge, *, now_ms: Callable[[], int]) -> None:
         self._judge = judge
         self._now_ms = now_ms
-        self._requests: Counter[tuple[str, str]] = Counter()
+        self.files: Mapping[str, Watched] = {}
+        self.requests: Counter[tuple[str, str]] = Counter()
         self._ended: dict[str, LeaseState] = {}
         self._executions: Counter[tuple[str, str]] = Counter()
         self._families = Families()
@@ -53,7 +70,7 @@ class GateMetrics(Collector):
 
     def count(self, protocol: str, answer: str) -> None:
         """Note a request and what it heard."""
-        self._requests[protocol, answer] += 1
+        self.requests[protocol, answer] += 1
 
     async def page(self, accept: str) -> tuple[bytes, str]:
         """The page as of now, and its content type.
@@ -74,10 +91,12 @@ class GateMetrics(Collector):
 
     def _taken(self) -> Families:
         made, known = Families(), self._judge.known_claims
-        for place, number in self._requests.items():
+        for place, number in self.requests.items():
             made.put("gate_requests_total", place, number)
         is_stopped = known.stopped is not None or self._judge.is_stopped_here
         made.put("kill_switch_engaged", (), is_stopped)
+        for name, file in self.files.items():
+            made.put("gate_file_last_reload_successful", (name,), file.is_current)
         self._count_ends(known)
         for place, number in self._executions.items():
             made.put("executions_total", place, number)

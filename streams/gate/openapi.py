@@ -134,13 +134,17 @@ def _parameters(route: Route) -> Iterable[dict[str, Any]]:
         if name in route.parts:
             schema["enum"] = list(route.parts[name])
         yield {"name": name, "in": "path", "required": True, "schema": schema}
-    for one in route.query:
-        schema = {"type": "string", "maxLength": NAME_CHARS_MAX}
+    sent = [("query", one) for one in route.query]
+    sent += [("header", one) for one in route.headers]
+    for place, one in sent:
+        schema = {"type": "string"}
+        if place == "query":
+            schema["maxLength"] = NAME_CHARS_MAX
         if one.required:
             schema["minLength"] = 1
         yield {
             "name": one.name,
-            "in": "query",
+            "in": place,
             "required": one.required,
             "description": one.help,
             "schema": schema,
@@ -148,6 +152,8 @@ def _parameters(route: Route) -> Iterable[dict[str, Any]]:
 
 
 def _response(status: int, answer: Answer, by_type: dict[Any, Any]) -> dict[str, Any]:
+    if not answer.kind:
+        return {"description": answer.help}
     if answer.body is str:
         content = {answer.kind: {"schema": {"type": "string"}}}
     elif answer.body is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from acting.protocols import Standing, argo_verdict
+from acting.records import EVERY
 from streams.gate.bodies import (
     ExecutionsTold,
     GateTold,
@@ -12,6 +13,7 @@ from streams.gate.bodies import (
     RecommendationsTold,
     RecordTold,
     StandingTold,
+    SwitchedTold,
     asked_in,
 )
 from streams.gate.route import Answer, Param, Route, Visit
@@ -79,8 +81,26 @@ async def executions(visit: Visit) -> web.Response:
         for one in known.leases.values()
         if visit.caller.may(one.recommendation.service)
     ]
-    told = ExecutionsTold(leases, known.stopped, known.frozen, known.modes)
-    return json_answer(told)
+    calendars = {
+        service: one
+        for service, one in known.calendars.items()
+        if service == EVERY or visit.caller.may(service)
+    }
+    switched = [
+        SwitchedTold(
+            service=place.service,
+            environment=place.environment,
+            component=place.component,
+            action=done.action,
+            target=done.target,
+            recommendation=done.recommendation,
+            at_ms=done.at_ms,
+        )
+        for place, done in sorted(known.switched.items())
+        if visit.caller.may(place.service)
+    ]
+    orders = known.stopped, known.frozen, known.modes
+    return json_answer(ExecutionsTold(leases, *orders, calendars, switched))
 
 
 ROUTES = (

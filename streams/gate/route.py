@@ -29,7 +29,10 @@ class Param(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A status: what it means, and the body's type; None: a problem (RFC 9457)."""
+    """A status: what it means, and the body's type; None: a problem (RFC 9457).
+
+    An empty ``kind`` is of an answer without a body.
+    """
 
     help: str
     body: Any = None
@@ -113,8 +116,8 @@ class Route:
         What a token must be good for; None: nobody is asked.
     protocol : str
         Under which name its requests are counted.
-    query : tuple of Param
-        Values in the query.
+    query, headers : tuple of Param
+        Values in the query, and in headers beside the token.
     body : type or None
         What is sent.
     parts : dict
@@ -137,6 +140,7 @@ class Route:
     scope: Scope | None = Scope.READ
     protocol: str = "api"
     query: tuple[Param, ...] = ()
+    headers: tuple[Param, ...] = ()
     body: Any = None
     parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     admits_late: bool = False

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from streams.errors import Unreachable
-from streams.gate.access import Scope, TokenFile
+from streams.gate.access import TokenFile
 from streams.gate.bodies import Limited, Problem
 from streams.gate.desk import Desk
-from streams.gate.flags import FlagDesk, add_flags
+from streams.gate.flags import FlagDesk
 from streams.gate.judging import Judge
 from streams.gate.limits import Buckets
 from streams.gate.metrics import GateMetrics
@@ -96,6 +96,8 @@ class Gates:
             metrics=metrics,
         )
         self._desk.flags = self._flags = flags
+        files = {"tokens": tokens, "certificate": certificates, "flags": flags}
+        metrics.files = {n: one for n, one in files.items() if one is not None}
         self._watched = [one for one in (tokens, certificates) if one is not None]
         self._watching: asyncio.Task[None] | None = None
         self._names = HostNames(host, access.names)
@@ -134,14 +136,9 @@ class Gates:
                 app.router.add_get(route.path, handle)
             else:
                 app.router.add_route(route.method, route.path, handle)
-        add_flags(app, self._flags, self._admit_reader)
+        if self._flags is not None:
+            app.cleanup_ctx.append(self._flags.kept)
         return app
-
-    def _admit_reader(self, request: web.Request) -> None:
-        try:
-            Visit(self._desk, request).admit(Scope.READ)
-        except Limited as error:
-            raise Problem.later(error.wait_s) from error
 
     async def _watch(self) -> None:
         while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.gate import changes, flagger, kayenta, pages, questions
+from streams.gate import changes, flagger, flagroutes, kayenta, pages, questions
 from streams.gate.route import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -10,5 +10,6 @@ ROUTES: tuple[Route, ...] = (
     *changes.ROUTES,
     *flagger.ROUTES,
     *kayenta.ROUTES,
+    *flagroutes.ROUTES,
     *pages.ROUTES,
 )

@@ -22,6 +22,11 @@ class Certificates:
     clients : Path or None
         Who signs the clients' certificates; None asks for none.
 
+    Attributes
+    ----------
+    is_current : bool
+        Whether the files as they are now are in force.
+
     Raises
     ------
     Refused
@@ -33,6 +38,7 @@ class Certificates:
         self._clients = clients
         self._watch = FileWatch(certificate, key)
         self.context = self._made()
+        self.is_current = True
 
     def poll(self) -> None:
         """Take changed files; a pair that does not fit leaves the old one in force.
@@ -46,8 +52,10 @@ class Certificates:
             self._made()
             self._load(self.context)
         except (Refused, OSError) as error:
+            self.is_current = False
             logger.error("gates.certificate_refused the old one holds: %s", error)
         else:
+            self.is_current = True
             logger.info("gates.certificate_reloaded file=%s", self._files[0])
 
     def _made(self) -> ssl.SSLContext:

@@ -15,6 +15,27 @@ RELEASES: dict[str, Verdict] = {one.value: one for one in Verdict}
 """Release names say how they stand; every other one is unknown."""
 
 
+FLAGS = """\
+metadata: {flagSetId: shop}
+flags:
+  cart:
+    state: ENABLED
+    variants: {"on": true, "off": false}
+    defaultVariant: "on"
+    targeting: {if: [{sem_ver: [{var: app_version}, "<", "2.4.0"]}, "off", null]}
+    switches: {service: shop, environment: "*", component: cart, withdrawn: "off"}
+  share:
+    state: ENABLED
+    variants: {"a": 1, "b": 2}
+    defaultVariant: "a"
+    targeting: {fractional: [["a", 50], ["b", 50]]}
+  dark:
+    state: DISABLED
+    variants: {"on": true}
+    defaultVariant: "on"
+"""
+
+
 @pytest.fixture(scope="module")
 def place(
     kafka: LocalKafka, tmp_path_factory: pytest.TempPathFactory
@@ -31,8 +52,10 @@ def place(
 
 @pytest.fixture(scope="module")
 def served(place: Place) -> Iterator[Served]:
-    """Gates that have read them."""
-    with place.served() as found:
+    """Gates that have read them, and serve flags."""
+    flags = place.folder / "flags.yaml"
+    flags.write_text(FLAGS)
+    with place.served(flags=flags) as found:
         yield found
 
 

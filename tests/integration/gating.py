@@ -29,6 +29,7 @@ from detector.wire import scope_name
 from streams.gate.access import Scope, TokenFile, digest_of, new_token
 from streams.gate.board import Board
 from streams.gate.executions import Executions
+from streams.gate.flags import FlagDesk
 from streams.gate.judging import Judge
 from streams.gate.metrics import GateMetrics
 from streams.gate.server import Access, Gates
@@ -196,10 +197,14 @@ class Place:
 
     @contextmanager
     def served(
-        self, *, stopped_here: Callable[[], Ruling | None] = lambda: None, **access: Any
+        self,
+        *,
+        stopped_here: Callable[[], Ruling | None] = lambda: None,
+        flags: Path | None = None,
+        **access: Any,
     ) -> Iterator[Served]:
         """Gates in a thread of their own, ready to answer."""
-        served = Served(self, access, stopped_here)
+        served = Served(self, access, stopped_here, flags)
         try:
             served.start()
             yield served
@@ -218,6 +223,8 @@ class Served:
         Fields of ``Access``; a token file is set unless it says otherwise.
     stopped_here : callable
         The kill switch of this machine.
+    flags : Path or None
+        A file of flags to serve.
     """
 
     def __init__(
@@ -225,6 +232,7 @@ class Served:
         place: Place,
         access: Mapping[str, Any],
         stopped_here: Callable[[], Ruling | None],
+        flags: Path | None = None,
     ) -> None:
         self._place = place
         known = {"tokens": TokenFile(place.token_file), "rate_per_s": 10_000.0}
@@ -240,6 +248,7 @@ class Served:
             now_ms=now_ms,
             stopped_here=stopped_here,
         )
+        self.flags = FlagDesk(flags, self.judge.ledger) if flags else None
         self.gates: Gates | None = None
         self.port = 0
 
@@ -267,6 +276,7 @@ class Served:
             port=0,
             metrics=GateMetrics(self.judge, now_ms=now_ms),
             monotonic_s=monotonic_s,
+            flags=self.flags,
         )
         await self.gates.start()
         self.port = self.gates.port

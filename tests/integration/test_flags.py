@@ -142,6 +142,14 @@ def test_bad_component_is_switched_off(made: Flagged) -> None:
     assert values(server) == {"cart": False, "search": True}
 
     order = ("order", "restore", "cart", "--service", "shop", "--why", "fixed")
+    done = made.command(*order, "--environment", "staging")
+    assert done.returncode == 0, done.stderr
+    switched = server.call("/v1/executions", scope=Scope.READ)[1]["switched"]
+    assert [(one["environment"], one["component"]) for one in switched] == [
+        ("production", "cart")
+    ]
+    listed = made.command("executions", "list").stdout
+    assert "withdraw shop/production/cart, until it is restored" in listed
     done = made.command(*order)
     assert done.returncode == 0, done.stderr
     until(lambda: values(server)["cart"], what="the cart's flag is on again")

@@ -12,8 +12,8 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ParseError
 
 from acting.flagrules import problems_of
-from acting.flags import FlagsError, encoded, flag_document, read_flags
-from acting.ofrep import evaluate, evaluate_all
+from acting.flags import FlagsError, encoded, flag_document, part_of, read_flags
+from acting.ofrep import Resolve, Resolved, Unresolved, evaluate, evaluate_all
 from acting.switches import Place, Switched
 
 FILE = """\
@@ -161,6 +161,12 @@ def test_same_document_same_bytes() -> None:
         ("component: cart, ", "", "are text, and needed"),
         ("component: cart", "part: cart", "switches.part: unknown key"),
         ("metadata: {flagSetId: shop}", "more: 1", "more: unknown key"),
+        (
+            "    state: ENABLED",
+            "    service: pay\n    state: ENABLED",
+            "says it already",
+        ),
+        ("flags:", "end_of_flags: true\nflags:", "true, as the last key"),
         ("flags:", "flags: []\nother:", "`flags` is missing"),
         ("metadata: {flagSetId", "metadata: &a {flagSetId", "anchors"),
     ],
@@ -179,6 +185,17 @@ def test_document_of_flagd_is_a_file() -> None:
     assert read_flags(text, "flags.json").document == json.loads(text)
 
 
+def resolving(document: dict[str, Any]) -> Resolve:
+    """The default of every flag; what has targeting fails."""
+
+    def resolve(key: str) -> Resolved:
+        if document["flags"][key].get("targeting"):
+            raise Unresolved("its targeting gives no variant")
+        return Resolved(document["flags"][key].get("defaultVariant"), "STATIC")
+
+    return resolve
+
+
 @pytest.mark.parametrize(
     ("key", "status", "field", "value"),
     [
@@ -189,17 +206,103 @@ def test_document_of_flagd_is_a_file() -> None:
         ("cart", 400, "errorCode", "GENERAL"),
     ],
 )
-def test_single_flags_are_evaluated(
+def test_single_flags_are_answered(
     key: str, status: int, field: str, value: object
 ) -> None:
-    """What is the same for everybody has an answer; targeting is refused, not
-    ignored."""
-    reply = evaluate(served(), key)
+    """In the words of the protocol, a failure of its targeting included."""
+    document = served()
+    reply = evaluate(document, key, resolving(document))
     assert (reply.status, reply.body["key"], reply.body[field]) == (status, key, value)
 
 
 def test_withdrawn_flag_has_an_answer() -> None:
     """Its targeting is gone, so it is the same for everybody."""
-    assert evaluate(served(cart=off()), "cart").body["value"] == ""
-    found = {f["key"]: f for f in evaluate_all(served(cart=off())).body["flags"]}
+    document = served(cart=off())
+    resolve = resolving(document)
+    assert evaluate(document, "cart", resolve).body["value"] == ""
+    found = {f["key"]: f for f in evaluate_all(document, resolve).body["flags"]}
     assert list(found) == ["cart", "plain", "search"]
+
+
+ANYWHERE = FILE.replace("service: shop,", 'service: shop, environment: "*",')
+
+
+def told(document: dict[str, Any], key: str, default: Any, **context: str) -> Any:
+    """What flagd's evaluator says to a caller."""
+    found, about = core(document), EvaluationContext("u1", dict(context))
+    if isinstance(default, bool):
+        return found.resolve_boolean_value(key, default, about).value
+    return found.resolve_string_value(key, default, about).value
+
+
+def test_one_environment_is_switched() -> None:
+    """A flag of every environment is off for callers of one, and for others as its
+    owner wrote it: default, targeting, disabled; who says nothing is in production."""
+    file = read_flags(ANYWHERE, "flags.yaml")
+    staging = flag_document(
+        file, {place(name, "staging"): off() for name in ("cart", "search", "dark")}
+    )
+    mail = {"email": "ada@example.org"}
+    cases: list[tuple[dict[str, str], list[Any]]] = [
+        ({"environment": "staging"}, ["", False, False]),
+        ({"environment": "production"}, ["7", True, True]),
+        ({}, ["7", True, True]),
+    ]
+    for there, values in cases:
+        assert values == [
+            told(staging, "cart", "x", **there, **mail),
+            told(staging, "search", True, **there),
+            told(staging, "dark", True, **there),
+        ]
+    assert problems_of(staging) == []
+    production = flag_document(file, {place("search"): off()})
+    assert told(production, "search", True) is False
+    assert told(production, "search", True, environment="production") is False
+    assert told(production, "search", True, environment="staging") is True
+
+
+def test_environments_differ() -> None:
+    """Withdrawn in one, replaced in another, each by its own recommendation."""
+    file = read_flags(ANYWHERE, "flags.yaml")
+    where = {
+        place("cart"): off("replace", "6"),
+        place("cart", "staging"): Switched("withdraw", None, "", AT_MS),
+    }
+    document = flag_document(file, where)
+    assert told(document, "cart", "x") == "6"
+    assert told(document, "cart", "x", environment="staging") == ""
+    assert told(document, "cart", "x", environment="test", email="a@example.org") == "7"
+    assert document["flags"]["cart"]["metadata"] == {
+        "team": "checkout",
+        "hypercare.action.production": "replace",
+        "hypercare.recommendation.production": "rec_a",
+        "hypercare.at_ms.production": AT_MS,
+        "hypercare.action.staging": "withdraw",
+        "hypercare.at_ms.staging": AT_MS,
+    }
+
+
+def test_part_keeps_the_rules_it_uses() -> None:
+    """Shared rules of other people's flags say what these are about."""
+    document = deepcopy(served())
+    document["$evaluators"] = {
+        "a": {"and": [{"$ref": "b"}, {"$ref": "a"}]},
+        "b": {"==": [{"var": "os"}, "android"]},
+        "c": {"==": [{"var": "os"}, "ios"]},
+    }
+    document["flags"]["cart"]["targeting"] = {"if": [{"$ref": "a"}, "new", None]}
+    document["flags"]["search"]["targeting"] = {"if": [{"$ref": "c"}, "on", None]}
+    part = part_of(document, lambda name: name == "cart")
+    assert (list(part["flags"]), list(part["$evaluators"])) == (["cart"], ["a", "b"])
+    assert part["metadata"] == document["metadata"]
+
+
+def test_whose_a_flag_is() -> None:
+    """That of its switch, or the one it names; others are nobody's."""
+    text = FILE.replace("  plain:\n", "  plain:\n    service: pay\n")
+    file = read_flags(text + "end_of_flags: true\n", "flags.yaml")
+    of_shop = dict.fromkeys(("cart", "search", "dark"), "shop")
+    assert file.services == of_shop | {"plain": "pay"}
+    assert file.is_marked
+    assert problems_of(flag_document(file, {})) == []
+    assert "plain" not in read_flags(FILE, "flags.yaml").services

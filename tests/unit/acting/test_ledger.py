@@ -491,6 +491,35 @@ def test_switches_hold_until_restored() -> None:
     assert ledger.known.switched == {}
 
 
+def test_environments_are_switched_apart() -> None:
+    """A person takes a component out of staging; production is another matter, both to
+    withdraw and to restore, and a restore without an environment is for all."""
+    ledger = Ledger()
+
+    def order(word: Word, at_ms: int, **where: str) -> list[str]:
+        ledger.take(Order(word, "ada", "test", "shop", "cart", **where), at_ms)
+        return sorted(place.environment for place in ledger.known.switched)
+
+    staging, production = {"environment": "staging"}, {"environment": "production"}
+    assert order(Word.WITHDRAW, NOW, **staging) == ["staging"]
+    assert order(Word.RESTORE, NOW + 1, **production) == ["staging"]
+    assert order(Word.WITHDRAW, NOW + 2, **production) == ["production", "staging"]
+    assert order(Word.RESTORE, NOW + 3, **staging) == ["production"]
+    (done,) = ledger.known.switched.values()
+    assert done == ("withdraw", None, "", NOW + 2)
+    order(Word.WITHDRAW, NOW + 4, **staging)
+    assert order(Word.RESTORE, NOW + 5) == []
+
+
+def test_unsaid_environment_is_not_written() -> None:
+    """Gates of the version before know no environment of orders, and obey these."""
+    stop = Order(Word.STOP, "ada", "INC-17")
+    assert b"environment" not in encode(stop)
+    assert decode(encode(stop)) == stop
+    there = Order(Word.RESTORE, "ada", "fixed", "shop", "cart", environment="staging")
+    assert decode(encode(there)) == there
+
+
 def test_blocked_needs_a_person() -> None:
     """A recommendation that leads nowhere asks for a person, not for patience."""
     state = RecommendationState.BLOCKED

@@ -82,6 +82,8 @@ def test_own_defect_is_no_answer(
         (("approve", "shop", "--action", "rollback"), "rec_"),
         (("mode", "fast"), "mode needs one of"),
         (("stop", "shop"), "--service"),
+        (("withdraw", "cart", "--service", "shop"), "--environment"),
+        (("freeze", "--environment", "staging"), "every environment"),
     ],
 )
 def test_unclear_order_is_refused(
