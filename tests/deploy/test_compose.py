@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -12,13 +13,14 @@ import yaml
 
 from streams.connectionvars import CONNECTION_VARIABLES
 from streams.settings import IDENTITY, PREFIX, VARIABLES, Settings
+from tests.contract.golang import go
 from tests.rules.programs import monitoring_folder
 from tools.build_monitoring import ALERTMANAGER, PROMETHEUS
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPOSE: dict[str, Any] = yaml.safe_load(
-    (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-)
+FILE = ROOT / "docker-compose.yml"
+COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+COMPOSE_GO = "github.com/compose-spec/compose-go/v2/cmd@v2.16.2"
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = ("topics", "keys", "worker", "gates", "act", "shop")
 ONE_SHOT = ("topics", "keys")
@@ -45,6 +47,17 @@ def test_compose_starts_whole_chain() -> None:
     assert set(SERVICES) == {
         *OURS, "kafka", "prometheus", "alertmanager", "grafana",
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_specification_is_kept() -> None:
+    """The reference loader of the Compose Specification takes the file, merges what is
+    shared, and sees the same services; it is the code that the engines use."""
+    said = json.loads(go(ROOT, "run", COMPOSE_GO, "--format", "json", str(FILE)))
+    assert set(said["services"]) == set(SERVICES)
+    for name in OURS:
+        found = said["services"][name]["environment"]
+        assert found == SERVICES[name]["environment"], name
 
 
 @names
