@@ -199,8 +199,10 @@ def shifted(one: Sent, start_ms: int) -> Sent:
     return Sent(one.at_ms + start_ms, one.key, msgspec.json.encode(events))
 
 
-def start(settings: Settings, rules: Path, log: Path) -> subprocess.Popen[bytes]:
-    """A worker as it is shipped."""
+def start(
+    settings: Settings, rules: Path, log: Path, **more: str
+) -> subprocess.Popen[bytes]:
+    """A worker as it is shipped, with further variables."""
     environment = os.environ | {
         "HYPERCARE_KAFKA": settings.kafka,
         "HYPERCARE_PREFIX": settings.prefix,
@@ -210,6 +212,7 @@ def start(settings: Settings, rules: Path, log: Path) -> subprocess.Popen[bytes]
         "HYPERCARE_WEB_PORT": "0",
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT),
+        **more,
     }
     with log.open("ab") as out:
         return subprocess.Popen(

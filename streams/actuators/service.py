@@ -269,8 +269,12 @@ class Service:
         except (msgspec.DecodeError, UnicodeDecodeError, AttributeError) as error:
             logger.warning("act.unreadable %s: %s", place, error)
             return
-        for lane in self._lanes.values():
-            await lane.take(signed)
+        # At once: one after another, each more receiver would add a write that Kafka
+        # acknowledges to what the last one waits in a burst.
+        taken = (lane.take(signed) for lane in self._lanes.values())
+        for problem in await asyncio.gather(*taken, return_exceptions=True):
+            if problem is not None:
+                raise problem
 
     def _queues(self) -> Iterable[Queue]:
         now_ms = self._parts.now_ms()

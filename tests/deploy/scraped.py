@@ -143,7 +143,8 @@ def configuration(worker_port: int) -> str:
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(ROOT / "rules/prometheus/hypercare.yml")]
     del config["alerting"]
-    (job,) = config["scrape_configs"]
+    (job,) = [one for one in config["scrape_configs"] if one["job_name"] == "hypercare"]
+    config["scrape_configs"] = [job]
     del job["dns_sd_configs"]
     job["static_configs"] = [{"targets": [f"127.0.0.1:{worker_port}"]}]
     return yaml.safe_dump(config)

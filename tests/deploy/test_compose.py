@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -12,15 +13,17 @@ import yaml
 
 from streams.connectionvars import CONNECTION_VARIABLES
 from streams.settings import IDENTITY, PREFIX, VARIABLES, Settings
+from tests.contract.golang import go
 from tests.rules.programs import monitoring_folder
+from tools.build_monitoring import ALERTMANAGER, PROMETHEUS
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPOSE: dict[str, Any] = yaml.safe_load(
-    (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-)
+FILE = ROOT / "docker-compose.yml"
+COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+COMPOSE_GO = "github.com/compose-spec/compose-go/v2/cmd@v2.16.2"
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ("topics", "worker", "shop")
-ONE_SHOT = ("topics",)
+OURS = ("topics", "keys", "worker", "gates", "act", "shop")
+ONE_SHOT = ("topics", "keys")
 KNOWN = (
     {f"{PREFIX}{v.name}" for v in VARIABLES.values()}
     | {PREFIX + name for name in IDENTITY}
@@ -40,10 +43,21 @@ def mounts(service: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def test_compose_starts_whole_chain() -> None:
-    """Kafka, topics, worker, shop and all three programs that show it are there."""
+    """Kafka, all programs of ours, and all three that show what they do are there."""
     assert set(SERVICES) == {
-        "kafka", "topics", "worker", "shop", "prometheus", "alertmanager", "grafana",
+        *OURS, "kafka", "prometheus", "alertmanager", "grafana",
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_specification_is_kept() -> None:
+    """The reference loader of the Compose Specification takes the file, merges what is
+    shared, and sees the same services; it is the code that the engines use."""
+    said = json.loads(go(ROOT, "run", COMPOSE_GO, "--format", "json", str(FILE)))
+    assert set(said["services"]) == set(SERVICES)
+    for name in OURS:
+        found = said["services"][name]["environment"]
+        assert found == SERVICES[name]["environment"], name
 
 
 @names
@@ -128,9 +142,15 @@ def test_our_variables_are_known(
     environment: dict[str, str] = dict(SERVICES[name]["environment"])
     assert set(environment) <= KNOWN
     assert environment["HYPERCARE_DEMO"] == "1"
-    rules = environment["HYPERCARE_RULES"]
-    ((source, target, _),) = mounts(SERVICES[name])
-    environment["HYPERCARE_RULES"] = rules.replace(target, str(ROOT / source))
+    for volume in SERVICES[name]["volumes"]:
+        source, target = volume.split(":")[:2]
+        here = ROOT / source if source.startswith(".") else tmp_path / source
+        for variable, value in environment.items():
+            environment[variable] = value.replace(target, str(here))
+    # What the service `keys` makes.
+    for file in ("signs/workers.key", "checks/workers.pub", "checks/gates.tokens"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
     settings = Settings.from_environment(environment)
     assert settings.kafka == "kafka:19092"
     assert settings.require_identity_key()
@@ -144,6 +164,35 @@ def test_our_containers_are_locked_down(name: str) -> None:
     assert service["tmpfs"] == ["/tmp"]
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_only_workers_have_the_signing_key() -> None:
+    """Who signs has the private key; who checks has not; the tokens' hashes are with
+    those who check, and Prometheus has its token alone."""
+    found = {
+        name: {volume.split(":")[0] for volume in service.get("volumes", [])}
+        & {"signs", "checks", "scrapes"}
+        for name, service in SERVICES.items()
+    }
+    assert {name: kept for name, kept in found.items() if kept} == {
+        "keys": {"signs", "checks", "scrapes"},
+        "worker": {"signs"},
+        "gates": {"checks"},
+        "act": {"checks"},
+        "prometheus": {"scrapes"},
+    }
+    for name, service in SERVICES.items():
+        for volume in service.get("volumes", []):
+            if volume.split(":")[0] in found["keys"] and name != "keys":
+                assert volume.endswith(":ro"), volume
+    dockerfile = (ROOT / "deploy/Dockerfile").read_text(encoding="utf-8")
+    assert "for name in signs checks scrapes" in dockerfile
+
+
+def test_versions_are_those_that_are_tested() -> None:
+    """The monitoring programs are the newest ones that the tests build."""
+    for name, module in (("prometheus", PROMETHEUS), ("alertmanager", ALERTMANAGER)):
+        assert SERVICES[name]["image"] == f"prom/{name}:v{module.release}"
 
 
 def test_worker_stops_in_time() -> None:
@@ -188,10 +237,17 @@ def test_prometheus_reads_shipped_rules() -> None:
     assert sources == ["./rules/prometheus/hypercare.yml"]
     config_flag = "--config.file=/etc/prometheus/prometheus.yml"
     assert config_flag in SERVICES["prometheus"]["command"]
-    (job,) = config["scrape_configs"]
-    (discovery,) = job["dns_sd_configs"]
-    assert discovery["names"] == ["worker"]
-    assert discovery["port"] == Settings().web_port
+    ports = {}
+    for job in config["scrape_configs"]:
+        (discovery,) = job["dns_sd_configs"]
+        (name,) = discovery["names"]
+        ports[name] = discovery["port"]
+    known = Settings()
+    assert ports == {
+        "worker": known.web_port,
+        "gates": known.gates_port,
+        "act": known.act_port,
+    }
 
 
 def test_alertmanager_inhibits_as_example() -> None:
@@ -236,8 +292,10 @@ def test_monitoring_files_are_accepted(tmp_path: Path) -> None:
     programs = monitoring_folder()
     config = (ROOT / "deploy/compose/prometheus.yml").read_text(encoding="utf-8")
     rules = str(ROOT / "rules/prometheus/hypercare.yml")
+    (tmp_path / "gates.token").write_text("x" * 43)
+    config = config.replace("/etc/prometheus/hypercare.yml", rules)
     here = tmp_path / "prometheus.yml"
-    here.write_text(config.replace("/etc/prometheus/hypercare.yml", rules), "utf-8")
+    here.write_text(config.replace("/etc/prometheus/tokens", str(tmp_path)), "utf-8")
     alertmanager = ROOT / "deploy/compose/alertmanager.yml"
     for command in (
         [programs / "promtool", "check", "config", here],

@@ -6,6 +6,7 @@ import asyncio
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,6 +143,19 @@ def test_copied_paths_reach_context() -> None:
             for source in step.rest.split()[:-1]:
                 assert (ROOT / source).exists(), source
                 assert f"!{source}" in allowed, source
+
+
+def test_every_package_is_built_in() -> None:
+    """The wheel of the image has all packages of the project, and the rules."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    copied = {
+        source
+        for step in stages()[0]
+        if step.word == "COPY"
+        for source in step.rest.split()[:-1]
+    }
+    assert {*wheel["packages"], *wheel["force-include"]} <= copied
 
 
 def lane(state: LaneState) -> LaneProgress:

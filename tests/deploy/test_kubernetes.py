@@ -13,7 +13,9 @@ import yaml
 from detector.rulefile import load_rules
 from streams.actuators.config import load as load_actuators
 from streams.connectionvars import CONNECTION_VARIABLES
+from streams.gate.exposure import check_exposure
 from streams.settings import IDENTITY, PREFIX, VARIABLES, Settings
+from tests.integration.certificates import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "deploy/kubernetes"
@@ -51,32 +53,132 @@ def test_manifest_is_valid(path: str, version: str) -> None:
     kubernetes_validate.validate(load(path), version, strict=True)
 
 
-ACT = "components/act"
+SIDE = ("act", "gates")
+"""Components that run a program of their own beside the workers."""
+SIDE_MANIFESTS = [
+    f"components/{name}/{manifest}"
+    for name in SIDE
+    for manifest in load(f"components/{name}/kustomization.yaml")["resources"]
+]
+SECRETS = {
+    "act": {"workers.pub", "kafka-password", "kafka-ca.pem"},
+    "gates": {"workers.pub", "gates.tokens", "kafka-password", "kafka-ca.pem"},
+}
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
-@pytest.mark.parametrize("name", load(f"{ACT}/kustomization.yaml")["resources"])
-def test_manifest_of_actors_is_valid(name: str, version: str) -> None:
-    """Kubernetes' own schema accepts what runs `hypercare act`, strictly."""
-    kubernetes_validate.validate(load(f"{ACT}/{name}"), version, strict=True)
+@pytest.mark.parametrize("path", SIDE_MANIFESTS)
+def test_manifest_of_component_is_valid(path: str, version: str) -> None:
+    """Kubernetes' own schema accepts what runs act and gates, strictly."""
+    kubernetes_validate.validate(load(path), version, strict=True)
 
 
-def test_actors_run_as_workers_do() -> None:
-    """The same user, image and limits of rights; its own port, keys and a file of
-    receivers that loads; no worker's label, or the worker's disruption budget and
-    policy would count it."""
-    pod = load(f"{ACT}/deployment.yaml")["spec"]["template"]
-    (act,) = pod["spec"]["containers"]
+def side_pod(name: str) -> dict[str, Any]:
+    """The pod template of a component."""
+    found: dict[str, Any] = load(f"components/{name}/deployment.yaml")["spec"]
+    return found["template"]
+
+
+@pytest.mark.parametrize("name", SIDE)
+def test_component_runs_as_workers_do(name: str) -> None:
+    """The same user, image and limits of rights; no worker's label, or the worker's
+    disruption budget and policy would count it."""
+    pod = side_pod(name)
+    (container,) = pod["spec"]["containers"]
     assert pod["spec"]["securityContext"] == POD["securityContext"]
-    assert act["securityContext"] == WORKER["securityContext"]
-    assert (act["image"], act["args"]) == (WORKER["image"], ["act"])
-    assert act["ports"][0]["containerPort"] == Settings().act_port
-    assert pod["metadata"]["labels"] != LABELS
-    known = {PREFIX + one.name for one in VARIABLES.values()}
-    assert {one["name"] for one in act["env"]} <= known
-    text = (BASE / ACT / "actuators.yaml").read_text(encoding="utf-8")
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert pod["spec"]["enableServiceLinks"] is False
+    assert container["securityContext"] == WORKER["securityContext"]
+    assert container["image"] == WORKER["image"]
+    labels = pod["metadata"]["labels"]
+    assert labels == LABELS | {"app.kubernetes.io/component": name}
+    for path in SIDE_MANIFESTS:
+        if path.startswith(f"components/{name}/"):
+            spec = load(path)["spec"]
+            chosen = spec.get("podSelector") or spec["selector"]
+            assert chosen.get("matchLabels", chosen) == labels, path
+
+
+@pytest.mark.parametrize("name", SIDE)
+def test_component_starts_with_what_is_mounted(name: str, tmp_path: Path) -> None:
+    """The workers' settings and its own are accepted where only its Secret's files and
+    its ConfigMap are there: nothing names a file that no volume brings."""
+    authority = Authority(tmp_path).file.read_bytes()
+    (container,) = side_pod(name)["spec"]["containers"]
+    own = {one["name"]: one.get("value", "pod") for one in container["env"]}
+    mounted = {m["mountPath"] for m in container["volumeMounts"]}
+    files = [f"/etc/hypercare/secret/{file}" for file in SECRETS[name]]
+    if name == "act":
+        files.append("/etc/hypercare/act/actuators.yaml")
+    else:
+        files += ["/etc/hypercare/tls/tls.crt", "/etc/hypercare/tls/tls.key"]
+    for file in files:
+        assert str(Path(file).parent) in mounted, file
+        here = tmp_path / file.removeprefix("/")
+        here.parent.mkdir(parents=True, exist_ok=True)
+        here.write_bytes(authority if here.suffix == ".pem" else b"secret\n")
+    said = {
+        variable: value.replace("/etc/", f"{tmp_path}/etc/")
+        for variable, value in (settings() | own).items()
+    }
+    found = Settings.from_environment(said)
+    assert found.public_keys
+    ports = {"act": found.act_port, "gates": found.gates_port}
+    (port,) = container["ports"]
+    assert port["containerPort"] == ports[name]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["port"] == port["name"]
+
+
+def test_actors_have_receivers_that_load() -> None:
+    """The file of receivers that is shipped tells nobody."""
+    assert side_pod("act")["spec"]["containers"][0]["args"] == ["act"]
+    text = (BASE / "components/act/actuators.yaml").read_text(encoding="utf-8")
     (nobody,) = load_actuators(text, source="actuators.yaml", environment={})
     assert nobody.kind == "nothing"
+
+
+def test_gates_are_behind_tls_and_tokens() -> None:
+    """They are reached by others, so they start only with both; their service's names
+    are known to them, and one of two always stays."""
+    (gates,) = side_pod("gates")["spec"]["containers"]
+    assert gates["args"] == ["gates", "serve"]
+    own = {one["name"]: one.get("value") for one in gates["env"]}
+    check_exposure(
+        own["HYPERCARE_GATES_HOST"],
+        has_tokens="HYPERCARE_GATES_TOKENS" in own,
+        has_tls={"HYPERCARE_GATES_TLS_CERT", "HYPERCARE_GATES_TLS_KEY"} <= set(own),
+        is_plain_allowed="HYPERCARE_GATES_PLAIN" in own,
+    )
+    assert gates["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
+    service = load("components/gates/service.yaml")
+    assert service["metadata"]["name"] in own["HYPERCARE_WEB_NAMES"].split(",")
+    (port,) = service["spec"]["ports"]
+    assert (port["port"], port["targetPort"]) == (Settings().gates_port, "https")
+    assert load("components/gates/deployment.yaml")["spec"]["replicas"] == 2
+    budget = load("components/gates/poddisruptionbudget.yaml")["spec"]
+    assert budget["maxUnavailable"] == 1
+
+
+def test_signing_patch_fits_the_worker() -> None:
+    """It names the worker's Deployment and container, and mounts the key it names
+    where nothing else is."""
+    (patch,) = load("components/signing/kustomization.yaml")["patches"]
+    patched = load(f"components/signing/{patch['path']}")
+    assert patched["metadata"]["name"] == DEPLOYMENT["metadata"]["name"]
+    pod = patched["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["name"] == WORKER["name"]
+    (variable,) = container["env"]
+    assert variable["name"] == "HYPERCARE_SIGNING_KEYS"
+    (mount,) = container["volumeMounts"]
+    assert str(Path(variable["value"]).parent) == mount["mountPath"]
+    assert mount["readOnly"] is True
+    assert mount["mountPath"] not in {m["mountPath"] for m in WORKER["volumeMounts"]}
+    (volume,) = pod["volumes"]
+    assert volume["name"] == mount["name"]
+    assert volume["name"] not in {v["name"] for v in POD["volumes"]}
+    assert volume["secret"]["defaultMode"] & 0o007 == 0
 
 
 def test_wrong_manifest_is_found() -> None:
