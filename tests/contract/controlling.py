@@ -21,13 +21,12 @@ NOBODY = "http://127.0.0.1:1"
 """Where nobody listens."""
 
 
-def written(heading: str) -> str:
-    """The first block of YAML under a heading of docs/gate.md."""
+def written(heading: str, number: int = 0) -> str:
+    """A block of YAML under a heading of docs/gate.md, the first by default."""
     text = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
-    section = text.partition(f"\n### {heading}\n")[2]
-    block = re.search(r"(?:^ {4}.*\n)+", section, re.MULTILINE)
-    assert block is not None, heading
-    return textwrap.dedent(block.group())
+    section = text.partition(f"\n### {heading}\n")[2].partition("\n### ")[0]
+    blocks = re.findall(r"(?:^ {4}.*\n)+", section, re.MULTILINE)
+    return textwrap.dedent(blocks[number])
 
 
 def built(client: str, switch: str, tmp_path_factory: pytest.TempPathFactory) -> Path:

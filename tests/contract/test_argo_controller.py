@@ -1,4 +1,4 @@
-"""Argo Rollouts' own analysis controller, 1.10.1, on the templates of docs/gate.md.
+"""Argo Rollouts' own controllers, 1.10.1, on the templates and steps of docs/gate.md.
 
 ``ARGO_CODE=1`` builds it. Kubernetes is the client library's fake, and its clock is 200
 times as fast: intervals, limits and delays are those of the docs.
@@ -13,7 +13,15 @@ import pytest
 import yaml
 
 from acting.answers import Answer, Ruling, Why
-from tests.contract.controlling import ADDRESS, NOBODY, built, lost, run, written
+from tests.contract.controlling import (
+    ADDRESS,
+    NOBODY,
+    built,
+    lost,
+    release_of_docs,
+    run,
+    written,
+)
 from tests.integration.gating import Place, Served
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -51,6 +59,13 @@ def template(heading: str, url: str, **changes: Any) -> str:
     metric |= changes
     whole["spec"]["metrics"] = [{k: v for k, v in metric.items() if v is not None}]
     return yaml.safe_dump(whole)
+
+
+def steps(release: str) -> str:
+    """The steps of the docs, about a release."""
+    text = written("Argo Rollouts", 1)
+    assert f'"{release_of_docs()}"' in text
+    return text.replace(release_of_docs(), release)
 
 
 def case(name: str, text: str, release: str, token: str, **more: Any) -> dict[str, Any]:
@@ -114,14 +129,61 @@ def test_unreachable_is_an_error(served: Served, program: Path) -> None:
             assert token not in one["message"] or token == "x"
 
 
+def test_rollouts_do_as_the_docs_say(place: Place, program: Path) -> None:
+    """The steps of the docs: health is promoted, a regression aborts, all else neither
+    grows nor is taken back, but a gate that is gone for ten minutes aborts."""
+    gone = "gone"
+    with (
+        place.served() as gates,
+        place.served() as away,
+        place.served(stopped_here=lambda: STOPPED) as stopped,
+    ):
+        lost(away)
+        urls = {"stopped": stopped.url, "stale": away.url, gone: NOBODY}
+        releases = {"stopped": "regressed", "stale": "regressed", gone: "healthy"}
+        found = run(
+            program,
+            [
+                case(
+                    f"rollout-{name}".replace("_", "-"),
+                    template("Argo Rollouts", urls.get(name, gates.url)),
+                    "",
+                    gates.tokens["read"],
+                    steps=steps(releases.get(name, name)),
+                )
+                for name in ("healthy", "regressed", "no_data", *urls)
+            ],
+        )
+    done = {k: (v["phase"], v["aborted"], v["weight"]) for k, v in found.items()}
+    assert done == {
+        "rollout-healthy": ("Healthy", False, 100),
+        "rollout-regressed": ("Degraded", True, 0),
+        "rollout-no-data": ("Paused", False, 20),
+        "rollout-stopped": ("Paused", False, 20),
+        "rollout-stale": ("Paused", False, 20),
+        "rollout-gone": ("Degraded", True, 0),
+    }
+
+
+def test_step_without_count_is_refused(served: Served, program: Path) -> None:
+    """Argo takes no step whose run could last for ever."""
+    token = served.tokens["read"]
+    text = template("Argo Rollouts", served.url, count=None)
+    one = case("refused", text, "", token, steps=steps("healthy"))
+    found = run(program, [one])["refused"]
+    assert found["phase"] == "Degraded"
+    assert "runs indefinitely" in found["message"]
+
+
 def test_traps_that_the_docs_name(served: Served, program: Path) -> None:
     """What the docs warn of is so: a count, or the end of the steps, makes a success of
     doubt, and Kayenta's provider without an interval asks nobody."""
     url, token = served.url, served.tokens["read"]
-    endless = {"consecutiveSuccessLimit": None}
-    counted = template("Argo Rollouts", url, count=20, **endless)
-    background = template("Argo Rollouts", url, **endless)
-    once = template("Kayenta", url, interval=None, consecutiveErrorLimit=None)
+    endless: dict[str, Any] = {"consecutiveSuccessLimit": None}
+    counted = template("Argo Rollouts", url, **endless | {"count": 20})
+    background = template("Argo Rollouts", url, **endless | {"count": None})
+    bare = {"count": None, "inconclusiveLimit": None, "consecutiveErrorLimit": None}
+    once = template("Kayenta", url, interval=None, **endless, **bare)
     found = run(
         program,
         [

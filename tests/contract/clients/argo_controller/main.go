@@ -1,6 +1,6 @@
-// Runs Argo Rollouts' own analysis controller on analysis runs made from templates, as
-// YAML, until each has an end. Kubernetes is the client library's fake; the controller,
-// its providers, and the gates that they ask are real.
+// Runs Argo Rollouts' own controllers: that of analyses on runs made from templates, as
+// YAML, and that of rollouts on steps that use them, until each has an end. Kubernetes is
+// the client library's fake; controllers, providers, and the gates they ask are real.
 //
 // Standard input: a JSON list of cases. Standard output: what became of each, by name.
 package main
@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/argoproj/argo-rollouts/analysis"
@@ -33,7 +34,6 @@ import (
 )
 
 const (
-	namespace = "production"
 	// speed is how many seconds pass for the controller in one: intervals and limits
 	// stay as the template has them.
 	speed = 200
@@ -41,15 +41,17 @@ const (
 	patience = 1800 * time.Second / speed
 )
 
-// oneCase is a run: Template is YAML, Args its arguments. Token is put into the secret
-// that the template names. One that is measured EndAfter times is told to end, as Argo
-// does with a background analysis when the steps are over.
+// oneCase is a run in a namespace of its name: Template is YAML, Args its arguments. Token
+// is put into the secret that the template names. One that is measured EndAfter times is
+// told to end, as Argo does with a background analysis when the steps are over. With Steps,
+// the YAML of a canary's, it is a rollout instead, which makes runs of the template.
 type oneCase struct {
 	Name     string            `json:"name"`
 	Template string            `json:"template"`
 	Args     map[string]string `json:"args"`
 	Token    string            `json:"token"`
 	EndAfter int               `json:"end_after"`
+	Steps    string            `json:"steps"`
 }
 
 type outcome struct {
@@ -59,6 +61,11 @@ type outcome struct {
 	Failed       int32  `json:"failed"`
 	Inconclusive int32  `json:"inconclusive"`
 	Error        int32  `json:"error"`
+	// Of a rollout: where it stands, whether it was aborted, and why it pauses.
+	Step    int32    `json:"step"`
+	Weight  int32    `json:"weight"`
+	Aborted bool     `json:"aborted"`
+	Pauses  []string `json:"pauses"`
 }
 
 // fastQueue waits as much shorter as the clock is faster.
@@ -95,59 +102,86 @@ func main() {
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	rollouts := newRollouts(kube, argo, kubeInformers, argoInformers)
 	kubeInformers.Start(ctx.Done())
 	argoInformers.Start(ctx.Done())
 	kubeInformers.WaitForCacheSync(ctx.Done())
 	argoInformers.WaitForCacheSync(ctx.Done())
 	go func() { _ = controller.Run(ctx, 4) }()
+	go func() { _ = rollouts.controller.Run(ctx, 4) }()
 
 	for _, one := range cases {
-		run, secrets := runOf(one)
+		template, secrets := templateOf(one)
 		for _, secret := range secrets {
-			_, err := kube.CoreV1().Secrets(namespace).Create(ctx, secret, metav1.CreateOptions{})
+			_, err := kube.CoreV1().Secrets(one.Name).Create(ctx, secret, metav1.CreateOptions{})
 			check(err)
 		}
-		_, err := argo.ArgoprojV1alpha1().AnalysisRuns(namespace).Create(ctx, run, metav1.CreateOptions{})
+		if one.Steps != "" {
+			continue
+		}
+		_, err := argo.ArgoprojV1alpha1().AnalysisRuns(one.Name).Create(ctx, runOf(one, template), metav1.CreateOptions{})
 		check(err)
 	}
-	said, err := json.Marshal(watch(ctx, argo, cases))
+	out := watch(ctx, argo, cases)
+	var played sync.WaitGroup
+	var lock sync.Mutex
+	for _, one := range cases {
+		if one.Steps != "" {
+			played.Go(func() {
+				found := rollouts.play(ctx, one)
+				lock.Lock()
+				defer lock.Unlock()
+				out[one.Name] = found
+			})
+		}
+	}
+	played.Wait()
+	said, err := json.Marshal(out)
 	check(err)
 	fmt.Println(string(said))
 }
 
-// runOf is the run that Argo makes of a template, and its secrets under the run's name.
-func runOf(one oneCase) (*v1alpha1.AnalysisRun, []*corev1.Secret) {
+// templateOf is the template, and the secrets that it names.
+func templateOf(one oneCase) (*v1alpha1.AnalysisTemplate, []*corev1.Secret) {
 	template := &v1alpha1.AnalysisTemplate{}
 	check(yaml.UnmarshalStrict([]byte(one.Template), template))
+	template.Namespace = one.Name
 	var secrets []*corev1.Secret
-	for i, arg := range template.Spec.Args {
+	for _, arg := range template.Spec.Args {
 		if arg.ValueFrom == nil || arg.ValueFrom.SecretKeyRef == nil {
 			continue
 		}
-		ref := template.Spec.Args[i].ValueFrom.SecretKeyRef
-		ref.Name += "-" + one.Name
+		ref := arg.ValueFrom.SecretKeyRef
 		secrets = append(secrets, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Name: ref.Name, Namespace: namespace},
+			ObjectMeta: metav1.ObjectMeta{Name: ref.Name, Namespace: one.Name},
 			Data:       map[string][]byte{ref.Key: []byte(one.Token)},
 		})
 	}
+	return template, secrets
+}
+
+// runOf is the run that Argo makes of a template.
+func runOf(one oneCase, template *v1alpha1.AnalysisTemplate) *v1alpha1.AnalysisRun {
 	args := []v1alpha1.Argument{}
 	for name, value := range one.Args {
 		args = append(args, v1alpha1.Argument{Name: name, Value: &value})
 	}
 	run, err := analysisutil.NewAnalysisRunFromTemplates(
-		[]*v1alpha1.AnalysisTemplate{template}, nil, args, nil, nil, nil, nil, one.Name, "", namespace)
+		[]*v1alpha1.AnalysisTemplate{template}, nil, args, nil, nil, nil, nil, one.Name, "", one.Name)
 	check(err)
-	return run, secrets
+	return run
 }
 
 // watch waits until all runs have an end, or nobody waits any longer.
 func watch(ctx context.Context, argo *fake.Clientset, cases []oneCase) map[string]outcome {
-	runs := argo.ArgoprojV1alpha1().AnalysisRuns(namespace)
 	out := map[string]outcome{}
 	for {
 		isOver := true
 		for _, one := range cases {
+			if one.Steps != "" {
+				continue
+			}
+			runs := argo.ArgoprojV1alpha1().AnalysisRuns(one.Name)
 			run, err := runs.Get(context.Background(), one.Name, metav1.GetOptions{})
 			check(err)
 			found := outcome{Phase: string(run.Status.Phase), Message: run.Status.Message}
