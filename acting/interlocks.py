@@ -20,7 +20,7 @@ from acting.approving import (
 )
 from acting.calendars import frozen_until
 from acting.known import DAY_MS, HOUR_MS, Done, Known, LeaseState, Request
-from acting.records import EVERY, SAME_TIME_MS, Mode, Order
+from acting.records import EVERY, SAME_TIME_MS, Mode
 from detector.verdicts import (
     LARGE,
     NEEDS_TARGET,
@@ -119,8 +119,34 @@ def newest(known: Known, request: Request) -> Ruling | None:
     return Ruling(Answer.STALE, Why.SUPERSEDED, text)
 
 
+def held_by_people(known: Known, service: str, at_ms: int) -> Ruling | None:
+    """Why people want nothing to be done to a service by machine; None if they do not.
+
+    Who acts on an answer without claiming, as rollout controllers do, hears of these.
+    """
+    return (
+        _stopped(known)
+        or _frozen(known, service)
+        or _in_calendar(known, service, at_ms)
+    )
+
+
 def kill_switch(known: Known, _: Request) -> Ruling | None:
     """One order stops everything."""
+    return _stopped(known)
+
+
+def freeze(known: Known, request: Request) -> Ruling | None:
+    """A frozen service is left as it is."""
+    return _frozen(known, request.wanted.service)
+
+
+def calendar(known: Known, request: Request) -> Ruling | None:
+    """Nothing is done in times that people have named beforehand."""
+    return _in_calendar(known, request.wanted.service, request.at_ms)
+
+
+def _stopped(known: Known) -> Ruling | None:
     stopped = known.stopped
     if stopped is None:
         return None
@@ -128,21 +154,19 @@ def kill_switch(known: Known, _: Request) -> Ruling | None:
     return Ruling(Answer.FROZEN, Why.KILLED, text)
 
 
-def freeze(known: Known, request: Request) -> Ruling | None:
-    """A frozen service is left as it is."""
-    order = _of_service(known.frozen, request)
+def _frozen(known: Known, service: str) -> Ruling | None:
+    order = known.frozen.get(EVERY) or known.frozen.get(service)
     if order is None:
         return None
     text = f"{order.actor} froze {order.service}: {order.why}"
     return Ruling(Answer.FROZEN, Why.FROZEN, text)
 
 
-def calendar(known: Known, request: Request) -> Ruling | None:
-    """Nothing is done in times that people have named beforehand."""
-    for name in (EVERY, request.wanted.service):
+def _in_calendar(known: Known, service: str, at_ms: int) -> Ruling | None:
+    for name in (EVERY, service):
         found = known.calendars.get(name)
         for window in found.windows if found else ():
-            until_ms = frozen_until(window, request.at_ms)
+            until_ms = frozen_until(window, at_ms)
             if found and until_ms is not None:
                 until = datetime.fromtimestamp(until_ms / 1000, UTC)
                 text = (
@@ -305,10 +329,6 @@ def effective_mode(known: Known, request: Request) -> Mode:
         if name in known.modes
     ]
     return min([own, *allowed], key=lambda one: one.rank)
-
-
-def _of_service(orders: dict[str, Order], request: Request) -> Order | None:
-    return orders.get(EVERY) or orders.get(request.wanted.service)
 
 
 def _is_limited(known: Known, request: Request) -> bool:

@@ -26,6 +26,8 @@ class Standing(StrEnum):
     UNKNOWN = "unknown"
     UNRELIABLE = "unreliable"
     STALE = "stale"
+    FROZEN = "frozen"
+    """Regressed, and people have said that nothing is to be done by machine."""
 
 
 class Hook(StrEnum):
@@ -51,13 +53,18 @@ class Told(NamedTuple):
 YES, NO = 200, 409
 """Exactly 200: Flagger calls 204 a failure; of 429 and 5xx it drops the text."""
 
-NOT_YET_BAD = frozenset(Standing) - {Standing.REGRESSED}
-"""Before a release has traffic there is no data, and a no would hold it for ever."""
+NO_FAILED_CHECK = frozenset(Standing) - {Standing.REGRESSED}
+"""Before a release has traffic there is no data, and a no would hold it for ever; and
+a no here is counted: enough of them roll back, whatever people have ordered."""
+
+KNOWN_BAD = frozenset({Standing.REGRESSED, Standing.FROZEN})
+NOT_YET_BAD = frozenset(Standing) - KNOWN_BAD
+"""A no to these only holds the release where it is."""
 
 FLAGGER: dict[Hook, frozenset[Standing]] = {
     Hook.CONFIRM_ROLLOUT: NOT_YET_BAD,
-    Hook.PRE_ROLLOUT: NOT_YET_BAD,
-    Hook.ROLLOUT: NOT_YET_BAD,
+    Hook.PRE_ROLLOUT: NO_FAILED_CHECK,
+    Hook.ROLLOUT: NO_FAILED_CHECK,
     Hook.CONFIRM_TRAFFIC_INCREASE: NOT_YET_BAD - {Standing.UNRELIABLE, Standing.STALE},
     Hook.CONFIRM_PROMOTION: frozenset({Standing.HEALTHY}),
     Hook.POST_ROLLOUT: frozenset(Standing),
@@ -96,6 +103,7 @@ EXITS: dict[Standing, Answer] = {
     Standing.UNKNOWN: Answer.UNDECIDED,
     Standing.UNRELIABLE: Answer.STALE,
     Standing.STALE: Answer.STALE,
+    Standing.FROZEN: Answer.FROZEN,
 }
 """What `hypercare gate` exits with, before any interlock refuses to act."""
 
@@ -105,6 +113,9 @@ _OF_WHY = {
     Why.NO_DATA: Standing.NO_DATA,
     Why.UNKNOWN: Standing.UNKNOWN,
     Why.UNRELIABLE: Standing.UNRELIABLE,
+    Why.KILLED: Standing.FROZEN,
+    Why.FROZEN: Standing.FROZEN,
+    Why.CALENDAR: Standing.FROZEN,
 }
 
 

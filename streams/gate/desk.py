@@ -56,10 +56,10 @@ class Desk:
         self._buckets = buckets
         self._is_open = is_open
 
-    def known(self, asked: Release) -> Known:
+    async def known(self, asked: Release) -> Known:
         """How a release stands; stale while nobody knows."""
         try:
-            return self.judge.known(asked)
+            return await self.judge.known(asked)
         except Unreachable as error:
             return Known(Standing.STALE, str(error), None)
 

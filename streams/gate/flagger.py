@@ -23,7 +23,7 @@ async def hook(visit: Visit) -> web.Response:
     told = msgspec.structs.asdict(body.metadata)
     asked = asked_in(told | {"service": body.metadata.service or body.name})
     visit.allow(asked.service)
-    known, refused = visit.desk.known(asked), None
+    known, refused = await visit.desk.known(asked), None
     if which is Hook.ROLLBACK and known.standing is Standing.REGRESSED:
         visit.need(Scope.ACT)
         holder = f"flagger {body.namespace}/{body.name}"

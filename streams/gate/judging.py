@@ -9,6 +9,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from acting.answers import Ruling
+from acting.interlocks import held_by_people
 from acting.known import Known as Claims
 from acting.ledger import Ledger
 from acting.protocols import Standing, standing_of
@@ -78,8 +79,11 @@ class Judge:
         """Whether the kill switch of this machine is on."""
         return self._stopped_here() is not None
 
-    def known(self, asked: Release) -> Known:
+    async def known(self, asked: Release) -> Known:
         """How a release stands; claims nothing.
+
+        Rollout controllers act on the answer by themselves, so a regression that
+        people want nothing done about now is told as frozen.
 
         Raises
         ------
@@ -90,7 +94,20 @@ class Judge:
         seen = self.board.situation(asked, now_ms)
         signed, said = seen.recommendation, unclaimed(seen, self._verifier, now_ms)
         text = said.text if said else signed.record.sentence if signed else ""
-        return Known(standing_of(said), text, signed)
+        standing = standing_of(said)
+        if standing is Standing.REGRESSED:
+            held = await self._held_by_people(asked.service)
+            if held is not None:
+                standing, text = standing_of(held), f"{held.text}; {text}"
+        return Known(standing, text, signed)
+
+    async def _held_by_people(self, service: str) -> Ruling | None:
+        """Why people want nothing done to a service by machine: newest orders count."""
+        stopped = self._stopped_here()
+        if stopped is not None:
+            return stopped
+        ledger = await self.ledger()
+        return held_by_people(ledger.known, service, self._now_ms())
 
     async def claim(
         self, asked: Release, holder: str, token: str | None, lease_s: int

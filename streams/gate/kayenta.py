@@ -109,7 +109,7 @@ async def result(visit: Visit) -> web.Response:
     asked = execution_of(visit.request.match_info["execution"])
     for one in asked.releases:
         visit.allow(one.service)
-    known = [visit.desk.known(one) for one in asked.releases]
+    known = [await visit.desk.known(one) for one in asked.releases]
     grade = grade_of(one.standing for one in known)
     score = asked.thresholds.score(grade)
     assert score is not None, "ids with other thresholds are refused"

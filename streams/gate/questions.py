@@ -32,7 +32,7 @@ async def gate(visit: Visit) -> web.Response:
     inconclusive with 200, as five errors would abort a rollout."""
     asked = asked_in(visit.request.query)
     visit.allow(asked.service)
-    known = visit.desk.known(asked)
+    known = await visit.desk.known(asked)
     is_open = known.signed is not None and known.standing is Standing.REGRESSED
     wanted = known.signed.record if known.signed and is_open else None
     visit.answer = argo_verdict(known.standing)

@@ -26,7 +26,8 @@ from detector.verdicts import Verdict
 from tests.integration.gating import verdict_of
 
 FROZEN = Ruling(Answer.FROZEN, Why.KILLED, "stopped")
-NOT_BAD = set(Standing) - {Standing.REGRESSED}
+NOT_REGRESSED = set(Standing) - {Standing.REGRESSED}
+NOT_BAD = NOT_REGRESSED - {Standing.FROZEN}
 
 
 @pytest.mark.parametrize("hook", Hook)
@@ -43,8 +44,8 @@ def test_hooks_hear_200_or_409(hook: Hook, standing: Standing) -> None:
     ("hook", "yes"),
     [
         (Hook.CONFIRM_ROLLOUT, NOT_BAD),
-        (Hook.PRE_ROLLOUT, NOT_BAD),
-        (Hook.ROLLOUT, NOT_BAD),
+        (Hook.PRE_ROLLOUT, NOT_REGRESSED),
+        (Hook.ROLLOUT, NOT_REGRESSED),
         (
             Hook.CONFIRM_TRAFFIC_INCREASE,
             NOT_BAD - {Standing.UNRELIABLE, Standing.STALE},
@@ -57,7 +58,8 @@ def test_hooks_hear_200_or_409(hook: Hook, standing: Standing) -> None:
 )
 def test_each_hook_has_its_yes(hook: Hook, yes: set[Standing]) -> None:
     """No data holds no rollout back before it has traffic; nothing but a regression
-    rolls back; only health promotes."""
+    rolls back, and none that people have frozen, by failed checks neither; only
+    health promotes."""
     assert {s for s in Standing if flagger(hook, s, None, "").status == 200} == yes
 
 
@@ -85,6 +87,8 @@ def test_argo_hears_three_words() -> None:
         (Why.SILENT, Standing.STALE),
         (Why.UNKNOWN, Standing.UNKNOWN),
         (Why.REGRESSED, Standing.REGRESSED),
+        (Why.KILLED, Standing.FROZEN),
+        (Why.CALENDAR, Standing.FROZEN),
     ],
 )
 def test_rulings_have_a_standing(why: Why, standing: Standing) -> None:

@@ -1,0 +1,1 @@
+// Empty: lets a function without a body, named by go:linkname, be declared.
