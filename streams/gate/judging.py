@@ -98,7 +98,8 @@ class Judge:
         if standing is Standing.REGRESSED:
             held = await self._held_by_people(asked.service)
             if held is not None:
-                standing, text = standing_of(held), f"{held.text}; {text}"
+                standing = standing_of(held)
+                text = f"{held.why}: {held.text}; {text}"
         return Known(standing, text, signed)
 
     async def _held_by_people(self, service: str) -> Ruling | None:

@@ -234,7 +234,7 @@ def test_switch_of_the_machine_holds(place: Place) -> None:
         assert (said["answer"], said["why"]) == (22, "killed")
         found = gates.ask("/flagger/rollback", hook)
         assert found.status == 409
-        assert found.body["reason"].startswith("killed")
+        assert found.body["reason"].startswith("frozen: killed: the file is there")
         assert gates.ask(SHOP).status == 200
         assert "hypercare_kill_switch_engaged 1.0" in gates.ask("/metrics").text
         leases = gates.ask("/v1/executions").body["leases"]
