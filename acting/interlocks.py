@@ -20,6 +20,7 @@ from acting.approving import (
 )
 from acting.calendars import frozen_until
 from acting.known import DAY_MS, HOUR_MS, Done, Known, LeaseState, Request
+from acting.pingpong import ping_pong, thaw
 from acting.records import EVERY, SAME_TIME_MS, Mode, Order
 from detector.verdicts import (
     LARGE,
@@ -131,10 +132,14 @@ def kill_switch(known: Known, _: Request) -> Ruling | None:
 def freeze(known: Known, request: Request) -> Ruling | None:
     """A frozen service is left as it is."""
     order = _of_service(known.frozen, request)
-    if order is None:
-        return None
-    text = f"{order.actor} froze {order.service}: {order.why}"
-    return Ruling(Answer.FROZEN, Why.FROZEN, text)
+    if order is not None:
+        text = f"{order.actor} froze {order.service}: {order.why}"
+        return Ruling(Answer.FROZEN, Why.FROZEN, text)
+    order = known.ping_pong.get(request.wanted.service)
+    if order is not None:
+        text = f"frozen as back and forth until {thaw(order.service)}: {order.why}"
+        return Ruling(Answer.FROZEN, Why.FROZEN, text)
+    return None
 
 
 def calendar(known: Known, request: Request) -> Ruling | None:
@@ -169,17 +174,6 @@ def target(_: Known, request: Request) -> Ruling | None:
         return None
     text = "no release is known to be safe to go back to: page a person"
     return Ruling(Answer.NEEDS_APPROVAL, Why.NO_TARGET, text)
-
-
-def ping_pong(known: Known, request: Request) -> Ruling | None:
-    """Never back to what was left within a day."""
-    wanted = request.wanted
-    for done in _large(known, request, DAY_MS):
-        left = done.recommendation
-        if left.release == wanted.target and left.component == wanted.component:
-            text = f"{wanted.target} was itself rolled back within a day: page a person"
-            return Ruling(Answer.FROZEN, Why.PING_PONG, text)
-    return None
 
 
 def cooldown(known: Known, request: Request) -> Ruling | None:

@@ -109,7 +109,8 @@ class ActingLane(Lane):
             return False
         lease_s = self.receiver.lease_s
         ruling = await self._leases.foresee(parcel, self._holder, lease_s)
-        if ruling.answer is Answer.ACT:
+        # Back and forth is claimed once, too: the claim is what freezes the service.
+        if ruling.answer is Answer.ACT or ruling.why is Why.PING_PONG:
             return True
         await self._refused(parcel, ruling)
         return False

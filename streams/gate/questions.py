@@ -79,7 +79,9 @@ async def executions(visit: Visit) -> web.Response:
         for one in known.leases.values()
         if visit.caller.may(one.recommendation.service)
     ]
-    told = ExecutionsTold(leases, known.stopped, known.frozen, known.modes)
+    told = ExecutionsTold(
+        leases, known.stopped, known.frozen, known.ping_pong, known.modes
+    )
     return json_answer(told)
 
 

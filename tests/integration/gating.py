@@ -173,10 +173,15 @@ class Place:
         found = verdict_of(
             place, verdict=verdict, recommendation_id=wanted.id if wanted else None
         )
-        key = scope_name(place[0], "production", place[1], None).encode()
-        self._write("verdicts", key, msgspec.json.encode(found))
+        self.verdict(found)
         if wanted is not None:
             self.recommend(wanted)
+
+    def verdict(self, found: VerdictRecord) -> None:
+        """A worker has said this of a release."""
+        place = found.service, found.environment, found.release, found.component
+        key = scope_name(*place).encode()
+        self._write("verdicts", key, msgspec.json.encode(found))
         self._producer.flush()
 
     def recommend(self, wanted: RecommendationRecord) -> None:
