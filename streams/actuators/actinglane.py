@@ -12,6 +12,7 @@ from streams.actuators.lane import PAUSE_MS, Lane, Tools, Troubles
 from streams.actuators.leases import FINAL, Leases
 from streams.actuators.parcel import SECOND, Parcel, Result, State, Word
 from streams.actuators.receiver import Actuator, Receiver
+from streams.gate.reading import Signed
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,10 @@ class ActingLane(Lane):
         """Since when the oldest waits that was tried; others wait for people."""
         tried = [p.begun_ms for p in self.waiting.values() if p.attempts]
         return min(tried, default=None)
+
+    async def drill(self, signed: Signed) -> Ruling:
+        """What a drill's claim is answered: 24, where all is well."""
+        return await self._leases.drill(signed, self._token(), f"drill {self._holder}")
 
     async def attempt(self, parcel: Parcel) -> None:
         """Act, if it may be done now."""
