@@ -25,8 +25,8 @@ from streams.actuators.receiver import Receiver
 from streams.actuators.table import KINDS
 from streams.actuators.tally import Queue, Tally
 from streams.connection import aiokafka_options
-from streams.errors import Unreachable
 from streams.gate.reading import RECOMMENDED_WITHIN_MS, signed_of
+from streams.greeting import unseen
 from streams.permissions import Role, group_of
 from streams.settings import Settings
 from streams.signing import Unsigned, Verifier
@@ -114,10 +114,7 @@ class Service:
         try:
             await consumer.start()
             if topic not in await consumer.topics():
-                raise Unreachable(
-                    f"topic {topic} does not exist on {conf.kafka}: run `hypercare "
-                    "topics create` or set HYPERCARE_PREFIX"
-                )
+                raise unseen(conf, topic)
             consumer.subscribe([topic], listener=_Turns(self))
             self.problem = ""
             while True:
@@ -271,7 +268,7 @@ class Service:
         except Unsigned as error:
             logger.warning("act.unsigned %s: %s", place, error)
             return
-        except (msgspec.DecodeError, UnicodeDecodeError, AttributeError) as error:
+        except msgspec.DecodeError as error:
             logger.warning("act.unreadable %s: %s", place, error)
             return
         if signed.record.test:

@@ -185,7 +185,7 @@ class Board:
             self._recommended[found.key] = found
 
     def _pulse(self, record: Any) -> None:
-        pulse = msgspec.json.decode(record.value, type=Pulse)
+        pulse = msgspec.json.decode(record.value or b"", type=Pulse)
         self._pulses[pulse.partition] = pulse, int(record.timestamp)
 
     def _forget(self) -> None:
