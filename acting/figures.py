@@ -37,6 +37,15 @@ def budget_left(known: Known, at_ms: int) -> dict[tuple[str, str], int]:
     return {place: max(0, DAILY_MAX - number) for place, number in spent.items()}
 
 
+def ping_pong(known: Known) -> dict[str, bool]:
+    """Services that went back and forth: whether they are still frozen for it.
+
+    Those that a person thawed are forgotten after two days.
+    """
+    thawed = known.thawed_ms.keys() - known.ping_pong.keys()
+    return dict.fromkeys(known.ping_pong, True) | dict.fromkeys(thawed, False)
+
+
 def drills(known: Known) -> dict[str, int]:
     """When the last drill of each kind went well; 0 for one that never did."""
     found = dict.fromkeys(DRILL_KINDS, 0)

@@ -20,6 +20,7 @@ from acting.approving import (
 )
 from acting.calendars import frozen_until
 from acting.known import DAY_MS, HOUR_MS, Done, Known, LeaseState, Request
+from acting.pingpong import ping_pong, thaw
 from acting.records import EVERY, SAME_TIME_MS, Mode
 from detector.verdicts import (
     LARGE,
@@ -156,10 +157,14 @@ def _stopped(known: Known) -> Ruling | None:
 
 def _frozen(known: Known, service: str) -> Ruling | None:
     order = known.frozen.get(EVERY) or known.frozen.get(service)
-    if order is None:
-        return None
-    text = f"{order.actor} froze {order.service}: {order.why}"
-    return Ruling(Answer.FROZEN, Why.FROZEN, text)
+    if order is not None:
+        text = f"{order.actor} froze {order.service}: {order.why}"
+        return Ruling(Answer.FROZEN, Why.FROZEN, text)
+    order = known.ping_pong.get(service)
+    if order is not None:
+        text = f"frozen as back and forth until {thaw(order.service)}: {order.why}"
+        return Ruling(Answer.FROZEN, Why.FROZEN, text)
+    return None
 
 
 def _in_calendar(known: Known, service: str, at_ms: int) -> Ruling | None:
@@ -193,17 +198,6 @@ def target(_: Known, request: Request) -> Ruling | None:
         return None
     text = "no release is known to be safe to go back to: page a person"
     return Ruling(Answer.NEEDS_APPROVAL, Why.NO_TARGET, text)
-
-
-def ping_pong(known: Known, request: Request) -> Ruling | None:
-    """Never back to what was left within a day."""
-    wanted = request.wanted
-    for done in _large(known, request, DAY_MS):
-        left = done.recommendation
-        if left.release == wanted.target and left.component == wanted.component:
-            text = f"{wanted.target} was itself rolled back within a day: page a person"
-            return Ruling(Answer.FROZEN, Why.PING_PONG, text)
-    return None
 
 
 def cooldown(known: Known, request: Request) -> Ruling | None:

@@ -79,6 +79,10 @@ class Known:
         The kill switch.
     frozen : dict
         By service, ``*`` for every one.
+    ping_pong : dict
+        Services frozen because they went back and forth, until they are thawed.
+    thawed_ms : dict
+        When a person last thawed such a service.
     calendars : dict
         Freeze windows, by service.
     modes : dict
@@ -102,6 +106,8 @@ class Known:
     done: list[Done] = field(default_factory=list)
     stopped: Order | None = None
     frozen: dict[str, Order] = field(default_factory=dict)
+    ping_pong: dict[str, Order] = field(default_factory=dict)
+    thawed_ms: dict[str, int] = field(default_factory=dict)
     calendars: dict[str, Calendar] = field(default_factory=dict)
     modes: dict[str, Mode] = field(default_factory=dict)
     approvals: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from acting.answers import Answer, Ruling, Why
 from acting.interlocks import refusal
 from acting.known import DAY_MS, Done, Drilled, Known, Lease, LeaseState, Request
+from acting.pingpong import lift
+from acting.pingpong import note as note_ping_pong
 from acting.records import (
     APPROVALS_MAX,
     Calendar,
@@ -87,6 +89,7 @@ class Ledger:
         request = Request(claim, wanted, at_ms)
         refused = refusal(self.known, request)
         if refused is not None:
+            note_ping_pong(self.known, request, refused)
             return refused
         self._grant(request)
         return Ruling(Answer.ACT, Why.GRANTED, _granted(wanted))
@@ -132,6 +135,7 @@ class Ledger:
                 known.frozen[order.service] = order
             case Word.THAW:
                 known.frozen.pop(order.service, None)
+                lift(known, order.service, at_ms)
             case Word.MODE:
                 if order.value in list(Mode):
                     known.modes[order.service] = Mode(order.value)
@@ -159,6 +163,8 @@ class Ledger:
         """Keep what can still matter."""
         known, since_ms = self.known, at_ms - KEPT_MS
         known.done = [one for one in known.done if one.at_ms >= since_ms]
+        thawed = {n: ms for n, ms in known.thawed_ms.items() if ms >= since_ms}
+        known.thawed_ms = thawed
         while len(self.rulings) > RULINGS_KEPT:
             del self.rulings[next(iter(self.rulings))]
         if len(known.newest) > RULINGS_KEPT:

@@ -112,12 +112,30 @@ def open_client(
 def explained_error(settings: Settings, error: KafkaError) -> Exception:
     """What an error of a client that was let in means: no permission, or no answer."""
     if isinstance(error, AuthorizationError):
+        named = error.args[0] if error.args else ()
+        topics = sorted(named) if isinstance(named, set | frozenset) else [str(named)]
+        about = f" on {', '.join(topics)}" if all(topics) and topics else ""
         return AccessDenied(
             f"Kafka at {settings.kafka} does not allow this to "
-            f"{settings.connection.principal()} ({type(error).__name__}): "
+            f"{settings.connection.principal()}{about} ({type(error).__name__}): "
             "`hypercare topics acls` lists who needs what"
         )
     return unreachable(settings, error)
+
+
+def unseen(settings: Settings, topic: str) -> Unreachable:
+    """The error for a topic that a client is not shown.
+
+    Kafka does not tell who may not see a topic from who asks for one that is not there.
+    """
+    fix, connection = "run `hypercare topics create` or set HYPERCARE_PREFIX", ""
+    security = settings.connection.security
+    if security.is_sasl or settings.connection.cert_file is not None:
+        connection = f", or {settings.connection.principal()} may not see it"
+        fix += "; `hypercare topics acls` lists who needs what"
+    return Unreachable(
+        f"topic {topic} does not exist on {settings.kafka}{connection}: {fix}"
+    )
 
 
 def refused_user(settings: Settings) -> AccessDenied:

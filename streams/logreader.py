@@ -11,8 +11,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from streams.bounded import install_in_reader
-from streams.errors import Unreachable
-from streams.greeting import explained_error, open_client
+from streams.greeting import explained_error, open_client, unseen
 from streams.recording import Stored, partition_lines
 from streams.settings import Settings
 from streams.topics import LOG
@@ -56,10 +55,7 @@ def partitions_of(settings: Settings, consumer: Any, topic: str) -> list[Any]:
     """
     numbers = sorted(consumer.partitions_for_topic(topic) or ())
     if not numbers:
-        raise Unreachable(
-            f"topic {topic} does not exist on {settings.kafka}: run "
-            "`hypercare topics create` or set HYPERCARE_PREFIX"
-        )
+        raise unseen(settings, topic)
     return [TopicPartition(topic, number) for number in numbers]
 
 

@@ -271,6 +271,13 @@ ACTING = (
         "where there was none.",
     ),
     Metric(
+        "ping_pong_frozen",
+        "gauge",
+        ("service",),
+        "1 while a service is frozen because it went back and forth, 0 after a person "
+        "thawed it.",
+    ),
+    Metric(
         "drill_last_success_timestamp_seconds",
         "gauge",
         ("kind",),

@@ -35,6 +35,7 @@ class Role(StrEnum):
     READER = "reader"
     ACTOR = "actor"
     PERSON = "person"
+    DRILL = "drill"
     CREATOR = "creator"
 
 
@@ -83,6 +84,14 @@ def permissions(settings: Settings, role: Role) -> tuple[Permission, ...]:
     if role is Role.PERSON:
         tells = _topic(settings, LOG, "Write", "tell workers: tell, label, wrong")
         return _of_claimants(settings, tells)
+    if role is Role.DRILL:
+        return (
+            _topic(settings, "recommendations", "Read", "read the drill as gates do"),
+            _topic(settings, "recommendations", "Write", "write it as workers do"),
+            _topic(settings, EXECUTIONS, "Read", "see that it was stopped"),
+            _topic(settings, EXECUTIONS, "Write", "claim it, and note its success"),
+            _topic(settings, DELIVERIES, "Read", "hear what receivers did (--act)"),
+        )
     if role is Role.ACTOR:
         counts = _topic(settings, LOG, "Describe", "count its partitions")
         return (

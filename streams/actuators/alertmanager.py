@@ -17,12 +17,13 @@ from detector.rulefile.kinds import Choice, Integer, Text
 from detector.rulefile.shapes import Listing
 from detector.verdicts import STANDING_STATES, Action, RecommendationRecord
 from streams.actuators.keys import Address, Spec, Table
-from streams.actuators.parcel import MINUTE, Parcel, Result, Word
+from streams.actuators.parcel import MINUTE, Parcel, Result, Word, drilled
 from streams.actuators.receiver import Context, Kind, Receiver
 from streams.actuators.webhook import iso
 from streams.outgoing import NotSent, Unanswered
 
 ALERT = "ReleaseRegression"
+DRILL = "HypercareDrill"
 PATH = "/api/v2/alerts"
 BATCH = 64
 INTERVAL_S = 30
@@ -86,6 +87,13 @@ class Alertmanager:
                 problem = f"answered {reply.status}: {words}"
         return problem
 
+    async def drill(self, parcel: Parcel, now_ms: int) -> Result:
+        """An alert of its own name that ends within a minute, to every peer."""
+        bodies = self.body([parcel], now_ms)
+        said = [(peer, await self.push(peer, bodies)) for peer in self.peers]
+        problems = [f"{peer.authority}: {problem}" for peer, problem in said if problem]
+        return drilled(problems, f"{len(said)} took {DRILL}, marked as a test")
+
     async def check(self) -> list[str]:
         """Which of its peers may not be reached."""
         found = []
@@ -109,12 +117,14 @@ class Alertmanager:
             return None
         starts_ms = record.episode_start_ms
         ends_ms = ended_ms(parcel) or now_ms + ENDS_AFTER * self.interval_s * 1_000
+        if record.test:
+            ends_ms = now_ms + MINUTE
         told = {
             "summary": record.sentence,
             "effect": record.expected_effect,
             "target": record.target or "",
             "recommendation": record.id,
-            "runbook_url": "docs/runbooks/ReleaseRegression.md",
+            "runbook_url": f"docs/runbooks/{ALERT}.md",
         }
         return {
             "labels": labels,
@@ -135,6 +145,8 @@ class Alertmanager:
             "action": record.action.value,
             "severity": self._plan["severity"] if is_urgent else "ticket",
         }
+        if record.test:
+            labels |= {"alertname": DRILL, "severity": "ticket", "test": "true"}
         if record.component is not None:
             labels["component"] = record.component
         return labels

@@ -12,7 +12,7 @@ from contextlib import suppress
 from detector.rulefile.kinds import Text
 from detector.rulefile.shapes import Listing
 from streams.actuators.keys import Spec
-from streams.actuators.parcel import Parcel, Result, Word
+from streams.actuators.parcel import Parcel, Result, Word, drilled
 from streams.actuators.receiver import Context, Kind, Receiver
 from streams.gate.carrying import environment_for
 
@@ -61,6 +61,10 @@ class Command:
         if code:
             return Result(Word.FAILED, f"exit code {code}")
         return Result(Word.DONE)
+
+    async def drill(self, parcel: Parcel, now_ms: int) -> Result:
+        """Whether the program is there; it is not run."""
+        return drilled(await self.check(), f"not run: {self._words[0]}")
 
     async def check(self) -> list[str]:
         """Whether the program is there."""

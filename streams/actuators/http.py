@@ -14,7 +14,7 @@ from detector.rulefile.kinds import Kind as Value
 from detector.rulefile.shapes import OneOrMany
 from detector.rulefile.yamltree import Entries, Node, Scalar
 from streams.actuators.keys import Address, Keys, Spec, Table
-from streams.actuators.parcel import Parcel, Result, Word
+from streams.actuators.parcel import Parcel, Result, Word, drilled
 from streams.actuators.receiver import Context, Kind, Receiver
 from streams.actuators.retryafter import retry_after_ms
 from streams.actuators.secrets import Lost, Secret, SecretKind
@@ -83,6 +83,19 @@ class Http:
                 body = plan[name].fill(values).encode()
                 headers.setdefault("Content-Type", kind)
         return URL(plan["url"].fill(values), encoded=True), headers, body
+
+    async def drill(self, parcel: Parcel, now_ms: int) -> Result:
+        """Whether its secrets are there and its address may be reached; not sent."""
+        found = await self.check()
+        for one in self._plan["headers"].values():
+            try:
+                _header(one, values_of(parcel.record(), "", self._receiver.tables))
+            except Lost as error:
+                found.append(str(error))
+            except Missing:
+                continue  # a table has no line for a service that does not exist
+        host = URL(self._plan["url"].text.split("{{")[0], encoded=True).host
+        return drilled(found, f"not sent: {self._plan['method']} to {host}")
 
     async def check(self) -> list[str]:
         """Whether its address may be reached."""

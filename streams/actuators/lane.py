@@ -137,8 +137,8 @@ class Lane:
         await self._shrink()
 
     def wants(self, wanted: RecommendationRecord) -> bool:
-        """Whether a recommendation is for this receiver."""
-        return self.receiver.takes(wanted)
+        """Whether a recommendation is for this receiver; drills go another way."""
+        return not wanted.test and self.receiver.takes(wanted)
 
     def refresh(self, parcel: Parcel) -> None:
         """The same revision was issued again: whoever is only told knows it."""

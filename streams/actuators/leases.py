@@ -20,12 +20,13 @@ from detector.verdicts import RecommendationRecord
 from streams.actuators.parcel import Parcel
 from streams.gate.asking import Knows, Question, ask, claim_of, unclaimed
 from streams.gate.executions import Executions
-from streams.gate.reading import Release, Situation
+from streams.gate.reading import Release, Signed, Situation
 from streams.gate.returning import MayReturn, anywhere
 from streams.signing import Verifier
 
 Found = TypeVar("Found")
 DETAIL_CHARS = 500
+DRILL_LEASE_S = 60
 
 FINAL = frozenset(
     {
@@ -122,6 +123,10 @@ class Leases:
         """
         return await self._run(lambda: self._claim(parcel, holder, lease_s))
 
+    async def drill(self, signed: Signed, token: str, holder: str) -> Ruling:
+        """Claim a drill, which no reader of the log grants; nothing else is asked."""
+        return await self._run(lambda: self._drill(signed, token, holder))
+
     async def end(self, token: str, end: End, detail: str) -> None:
         """Say how it ended."""
         outcome = Outcome(token, end, detail[:DETAIL_CHARS])
@@ -144,6 +149,13 @@ class Leases:
         question = Question(_asked(wanted), holder, parcel.token, lease_s)
         claim = claim_of(question, signed, seen)
         return foreseen(self._executions.ledger.known, claim, signed.record, now_ms)
+
+    def _drill(self, signed: Signed, token: str, holder: str) -> Ruling:
+        stopped = self._stopped()
+        if stopped is not None:
+            return stopped
+        question = Question(_asked(signed.record), holder, token, DRILL_LEASE_S)
+        return self._executions.claim(claim_of(question, signed, None))
 
     def _claim(self, parcel: Parcel, holder: str, lease_s: int) -> Ruling:
         wanted = parcel.record()

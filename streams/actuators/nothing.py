@@ -23,6 +23,10 @@ class Nothing:
         """Nothing happens, and that is well."""
         return Result(Word.DONE)
 
+    async def drill(self, parcel: Parcel, now_ms: int) -> Result:
+        """Nothing happens in earnest either."""
+        return Result(Word.DONE)
+
     async def check(self) -> list[str]:
         """Nothing can go wrong."""
         return []

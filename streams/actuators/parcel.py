@@ -72,6 +72,13 @@ class Result(NamedTuple):
     retry_after_ms: int = 0
 
 
+def drilled(problems: list[str], seen: str) -> Result:
+    """How a drill ended for who was only looked at."""
+    if problems:
+        return Result(Word.FAILED, "; ".join(problems))
+    return Result(Word.DONE, seen)
+
+
 class Parcel(Struct):
     """A delivery as it stands in its topic.
 

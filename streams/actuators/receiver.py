@@ -78,6 +78,9 @@ class Actuator(Protocol):
     async def deliver(self, parcel: Parcel, now_ms: int) -> Result:
         """Make one attempt; problems are results, never exceptions."""
 
+    async def drill(self, parcel: Parcel, now_ms: int) -> Result:
+        """All but the last step: tell it, marked as a test, or see if it could act."""
+
     async def check(self) -> list[str]:
         """What would keep it from working, sending nothing."""
 

@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 from streams.actuators.actinglane import ActingLane
 from streams.actuators.alertlane import AlertLane
 from streams.actuators.alertmanager import Alertmanager
+from streams.actuators.drilling import Drills
 from streams.actuators.journal import Journal
 from streams.actuators.lane import Lane, Tools, Troubles
 from streams.actuators.leases import Leases
@@ -24,8 +25,8 @@ from streams.actuators.receiver import Receiver
 from streams.actuators.table import KINDS
 from streams.actuators.tally import Queue, Tally
 from streams.connection import aiokafka_options
-from streams.errors import Unreachable
 from streams.gate.reading import RECOMMENDED_WITHIN_MS, signed_of
+from streams.greeting import unseen
 from streams.permissions import Role, group_of
 from streams.settings import Settings
 from streams.signing import Unsigned, Verifier
@@ -113,10 +114,7 @@ class Service:
         try:
             await consumer.start()
             if topic not in await consumer.topics():
-                raise Unreachable(
-                    f"topic {topic} does not exist on {conf.kafka}: run `hypercare "
-                    "topics create` or set HYPERCARE_PREFIX"
-                )
+                raise unseen(conf, topic)
             consumer.subscribe([topic], listener=_Turns(self))
             self.problem = ""
             while True:
@@ -176,16 +174,18 @@ class Service:
         self._lanes = {r.name: self._lane(r, tools) for r in self._receivers}
         for parcel in restored.parcels.values():
             await self._take_up(journal, parcel)
+        drills = Drills(self._lanes, tools)
         self.problem, self.is_active = "", True
         logger.info("act.active deliveries=%d", len(restored.parcels))
         try:
             async with asyncio.TaskGroup() as group:
                 for lane in self._lanes.values():
                     group.create_task(lane.run(), name=f"act-{lane.receiver.name}")
-                group.create_task(self._read(journal, restored.positions))
+                group.create_task(self._read(journal, restored.positions, drills))
         except* KafkaError as errors:
             raise errors.exceptions[0] from None
         finally:
+            await drills.end()
             for lane in self._lanes.values():
                 lane.actuator.close()
 
@@ -218,7 +218,9 @@ class Service:
             rest=self._parts.rest,
         )
 
-    async def _read(self, journal: Journal, positions: Mapping[int, int]) -> None:
+    async def _read(
+        self, journal: Journal, positions: Mapping[int, int], drills: Drills
+    ) -> None:
         """Hand every recommendation to all lanes, from where that ended last."""
         conf = self._settings
         consumer = AIOKafkaConsumer(
@@ -234,7 +236,7 @@ class Service:
                 found = await consumer.getmany(timeout_ms=POLL_MS)
                 for part, records in found.items():
                     for record in records:
-                        await self._hand(record)
+                        await self._hand(record, drills)
                     after = records[-1].offset + 1
                     await journal.read_up_to({part.partition: after})
         finally:
@@ -256,7 +258,7 @@ class Service:
                 at = ends[part] if later is None else later.offset
             consumer.seek(part, at)
 
-    async def _hand(self, record: Any) -> None:
+    async def _hand(self, record: Any, drills: Drills) -> None:
         place = f"{record.topic}[{record.partition}]@{record.offset}"
         try:
             signed = signed_of(record)
@@ -266,8 +268,11 @@ class Service:
         except Unsigned as error:
             logger.warning("act.unsigned %s: %s", place, error)
             return
-        except (msgspec.DecodeError, UnicodeDecodeError, AttributeError) as error:
+        except msgspec.DecodeError as error:
             logger.warning("act.unreadable %s: %s", place, error)
+            return
+        if signed.record.test:
+            await drills.begin(signed)
             return
         # At once: one after another, each more receiver would add a write that Kafka
         # acknowledges to what the last one waits in a burst.

@@ -40,7 +40,8 @@ def list_(as_json: bool) -> None:
     for lease in sorted(known.leases.values(), key=lambda one: -one.granted_ms):
         click.echo(json.dumps(_told(lease, at_ms)) if as_json else _line(lease, at_ms))
     orders = [known.stopped] if known.stopped else []
-    orders += [*known.frozen.values(), *known.rejected.values()]
+    orders += [*known.frozen.values(), *known.ping_pong.values()]
+    orders += known.rejected.values()
     for order in orders:
         body = {
             "order": order.word,

@@ -78,6 +78,17 @@ def ask(
     return Reply(ruling, seen, signed.record if signed else None)
 
 
+def ask_drill(
+    question: Question,
+    signed: Signed,
+    verifier: Verifier,
+    executions: Callable[[], Executions],
+) -> Ruling:
+    """Claim a drill: no worker judges what does not exist, all else is as in `ask`."""
+    said = distrust(*signed[:4], checker(verifier))
+    return said or executions().claim(claim_of(question, signed, None))
+
+
 def unclaimed(seen: Situation, verifier: Verifier, now_ms: int) -> Ruling | None:
     """What is answered without claiming; None where a recommendation is to be claimed.
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from kafka.errors import KafkaError
 
+from acting.drilling import SERVICE as DRILL_SERVICE
 from detector.verdicts import VerdictRecord
 from streams.errors import Unreachable
 from streams.gate.reading import (
@@ -53,6 +54,7 @@ class Board:
         self._lock = threading.Lock()
         self._verdicts: dict[bytes, VerdictRecord] = {}
         self._recommended: dict[str, Signed] = {}
+        self._drilled: Signed | None = None
         self._pulses: dict[int, tuple[Pulse, int]] = {}
         self._partitions = 0
         self._ending = threading.Event()
@@ -108,6 +110,16 @@ class Board:
                 if one.record.issued_at >= since_ms
             ]
         return sorted(found, key=lambda one: (-one.record.issued_at, one.key))
+
+    def drill(self, asked: Release) -> Signed | None:
+        """The newest drill, where it is what is asked about."""
+        with self._lock:
+            found = self._drilled
+        if found is None:
+            return None
+        wanted = found.record
+        about = wanted.service, wanted.environment, wanted.release, wanted.component
+        return found if wanted.service == DRILL_SERVICE and about == asked else None
 
     # In the thread.
 
@@ -166,12 +178,14 @@ class Board:
     def _recommendation(self, record: Any) -> None:
         found = signed_of(record)
         if found.record.test:
-            return  # a drill goes its own way and is nobody else's
+            # A drill goes its own way and is nobody else's; the newest one is kept.
+            self._drilled = found
+            return
         if is_newer(found, self._recommended.get(found.key)):
             self._recommended[found.key] = found
 
     def _pulse(self, record: Any) -> None:
-        pulse = msgspec.json.decode(record.value, type=Pulse)
+        pulse = msgspec.json.decode(record.value or b"", type=Pulse)
         self._pulses[pulse.partition] = pulse, int(record.timestamp)
 
     def _forget(self) -> None:

@@ -208,6 +208,7 @@ class ExecutionsTold(Struct):
     leases: list[LeaseTold]
     stopped: Order | None
     frozen: dict[str, Order]
+    ping_pong: dict[str, Order]
     modes: dict[str, Mode]
     calendars: dict[str, Calendar]
     switched: list[SwitchedTold]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -61,6 +61,13 @@ class DrillRun:
         Time.
     actor, token : str
         Who drills, and the name of the claim.
+
+    Attributes
+    ----------
+    record : RecommendationRecord
+        What is sent.
+    token : str
+        The name of the claim.
     """
 
     def __init__(
@@ -77,7 +84,7 @@ class DrillRun:
         self._signer = signer
         self._verifier = verifier
         self._clocks = clocks
-        self._actor, self._token = actor, token
+        self._actor, self.token = actor, token
         self._took_ms: dict[str, int] = {}
         self.record: RecommendationRecord = drill(actor, clocks.now_ms())
         self._signed: Signed | None = None
@@ -142,7 +149,7 @@ class DrillRun:
         assert self._signed is not None
         wanted = self.record
         place = Release(wanted.service, wanted.environment, wanted.release, None)
-        question = Question(place, f"drill of {self._actor}", self._token, LEASE_S)
+        question = Question(place, f"drill of {self._actor}", self.token, LEASE_S)
         with closing(self._executions()) as executions:
             executions.catch_up()
             ruling = executions.claim(claim_of(question, self._signed, None))
@@ -150,13 +157,28 @@ class DrillRun:
         return is_fine, f"{ruling.answer:d} {ruling.why}: {ruling.text}"
 
     def _note(self) -> tuple[bool, str]:
-        """For whoever watches that drills happen."""
-        took_ms = dict(self._took_ms)
+        return self._on_record(KIND, self.token, dict(self._took_ms))
+
+    def noted(self, kind: str, token: str, taken: Iterable[Step]) -> Step:
+        """The step of putting another way's success on record; raises as `steps`."""
+        begun_s = self._clocks.monotonic_s()
+        took_ms = {step.name: step.took_ms for step in taken}
+        is_fine, text = self._on_record(kind, token, took_ms)
+        spent_ms = round((self._clocks.monotonic_s() - begun_s) * 1000)
+        return Step(f"record {kind}", is_fine, spent_ms, text)
+
+    def _on_record(
+        self, kind: str, token: str, took_ms: dict[str, int]
+    ) -> tuple[bool, str]:
+        """For whoever watches: only a claim that was stopped as a drill counts."""
         with closing(self._executions()) as executions:
-            executions.append(Drill(self._token, KIND, self._actor, took_ms))
-            done = executions.ledger.known.drills.get(KIND)
+            executions.catch_up()
+            before = executions.ledger.known.drills.get(kind)
+            executions.append(Drill(token, kind, self._actor, took_ms))
+            done = executions.ledger.known.drills.get(kind)
             held = executions.ledger.known.leases
-        if done is None or (self.record.id, self.record.action) in held:
+        is_held = (self.record.id, self.record.action) in held
+        if done is None or done == before or is_held:
             return False, "the claims do not show that the drill was stopped"
         return True, "it holds no lease, and its success is on record"
 

@@ -42,6 +42,7 @@ class Executions:
         self._part = TopicPartition(settings.topic(EXECUTIONS), 0)
         self._consumer: Any = consumer_of(settings, "executions")
         self._producer: Any = None
+        self._has_read = False
         with self._explained():
             self._consumer.assign([self._part])
             self._consumer.seek_to_beginning(self._part)
@@ -56,6 +57,7 @@ class Executions:
         """Read what stands in the topic now."""
         with self._explained():
             self._read_to(self._consumer.end_offsets([self._part])[self._part])
+        self._has_read = True
 
     def append(self, record: Record) -> None:
         """Write a record and read up to it.
@@ -70,6 +72,9 @@ class Executions:
             decode(value)
         except Damaged as error:
             raise Refused(f"nobody would read this: {error}") from error
+        if not self._has_read:
+            # Who may write and not read would take a lease and never hear of it.
+            self.catch_up()
         with self._explained():
             if self._producer is None:
                 self._producer = open_client(

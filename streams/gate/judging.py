@@ -14,7 +14,7 @@ from acting.known import Known as Claims
 from acting.ledger import Ledger
 from acting.protocols import Standing, standing_of
 from acting.records import Record
-from streams.gate.asking import Question, ask, unclaimed
+from streams.gate.asking import Question, ask, ask_drill, unclaimed
 from streams.gate.board import Board
 from streams.gate.executions import Executions
 from streams.gate.reading import Release, Signed
@@ -128,6 +128,17 @@ class Judge:
                 return held
             token = secrets.token_hex(16)
         question = Question(asked, holder, token, lease_s)
+        drilled = self.board.drill(asked)
+        if drilled is not None:
+            return await self._in_thread(
+                partial(
+                    ask_drill,
+                    question,
+                    drilled,
+                    self._verifier,
+                    lambda: self._executions,
+                )
+            )
         reply = await self._in_thread(
             partial(
                 ask,

@@ -17,7 +17,13 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from acting.figures import budget_left, drills, modes, waits_for_person
+from acting.figures import (
+    budget_left,
+    drills,
+    modes,
+    ping_pong,
+    waits_for_person,
+)
 from acting.known import Known, LeaseState
 from streams.errors import Unreachable
 from streams.families import Families
@@ -100,6 +106,8 @@ class GateMetrics(Collector):
         self._count_ends(known)
         for place, number in self._executions.items():
             made.put("executions_total", place, number)
+        for service, frozen in sorted(ping_pong(known).items())[:PLACES_MAX]:
+            made.put("ping_pong_frozen", (service,), frozen)
         for way, at_ms in drills(known).items():
             made.put("drill_last_success_timestamp_seconds", (way,), at_ms / 1000)
         now_ms = self._now_ms()

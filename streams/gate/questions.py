@@ -99,8 +99,16 @@ async def executions(visit: Visit) -> web.Response:
         for place, done in sorted(known.switched.items())
         if visit.caller.may(place.service)
     ]
-    orders = known.stopped, known.frozen, known.modes
-    return json_answer(ExecutionsTold(leases, *orders, calendars, switched))
+    told = ExecutionsTold(
+        leases=leases,
+        stopped=known.stopped,
+        frozen=known.frozen,
+        ping_pong=known.ping_pong,
+        modes=known.modes,
+        calendars=calendars,
+        switched=switched,
+    )
+    return json_answer(told)
 
 
 ROUTES = (

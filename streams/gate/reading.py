@@ -233,10 +233,21 @@ def regressed_now(verdicts: Iterable[_Named | VerdictRecord], now_ms: int) -> in
 
 
 def signed_of(record: Any) -> Signed:
-    """A record of the topic of recommendations, decoded."""
-    body = msgspec.json.decode(record.value, type=RecommendationRecord)
-    signature = dict(record.headers).get(HEADER, b"").decode("ascii", "replace")
-    return Signed(record.topic, record.key.decode(), record.value, signature, body)
+    """A record of the topic of recommendations, decoded.
+
+    Raises
+    ------
+    msgspec.DecodeError
+        If it is none, whatever it is: nobody who reads may stop at what a stranger, or
+        a tool that empties records, has written.
+    """
+    try:
+        key = record.key.decode()
+        body = msgspec.json.decode(record.value or b"", type=RecommendationRecord)
+    except (UnicodeDecodeError, AttributeError, RecursionError) as error:
+        raise msgspec.DecodeError(f"no recommendation: {error}") from error
+    signature = (dict(record.headers).get(HEADER) or b"").decode("ascii", "replace")
+    return Signed(record.topic, key, record.value, signature, body)
 
 
 def is_about(

@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 
 from acting.records import Order
 from detector.events import Command
-from streams.errors import Refused
+from streams.errors import Refused, Unreachable
 from streams.gate.executions import Executions
 from streams.gate.reading import Signed, Topics
 from streams.greeting import explained_error, open_client
@@ -99,7 +99,13 @@ class Telling:
                 executions.catch_up()
                 for order in orders:
                     executions.append(order)
-        return self._write(commands, values)
+        try:
+            return self._write(commands, values)
+        except (Refused, Unreachable) as error:
+            if not orders:
+                raise
+            text = f"gates know it and obey, workers do not, say it again: {error}"
+            raise type(error)(text) from error
 
     def _write(
         self, commands: Sequence[Command], values: Sequence[bytes]

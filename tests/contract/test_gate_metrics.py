@@ -11,9 +11,10 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from detector.verdicts import RecommendationState, Verdict
+from detector.verdicts import RecommendationState, Verdict, recommendation_id
 from streams.metrictable import ACTING, PREFIX
-from tests.integration.gating import Place, Served, rollback_of
+from streams.wallclock import now_ms
+from tests.integration.gating import Place, Served, rollback_of, verdict_of
 from tests.integration.support import until
 from tests.rules.programs import monitoring_folder
 
@@ -45,6 +46,7 @@ def test_table_and_page_agree(place: Place, served: Served) -> None:
     build_info, which would hide that no worker runs."""
     served.ask(GATE + "healthy")
     _act(place, served, "page")
+    _again(place, served, "page")
     found = {
         family.name: set(family.samples[0].labels)
         for family in openmetrics.text_string_to_metric_families(
@@ -156,6 +158,24 @@ def _act(place: Place, served: Served, service: str) -> None:
     assert served.ask("/v1/claims", claim).body["answer"] == 10
     told = {"token": token, "end": "executed"}
     assert served.ask("/v1/outcomes", told).status == 200
+
+
+def _again(place: Place, served: Served, service: str) -> None:
+    """What was rolled back does harm again: the claim freezes the service."""
+    start_ms = now_ms()
+    name = recommendation_id(service, "production", "2", None, start_ms)
+    where = (service, "2")
+    said = verdict_of(where, verdict=Verdict.REGRESSED, recommendation_id=name)
+    place.verdict(said)
+    place.recommend(rollback_of(where, id=name, episode_start_ms=start_ms))
+    ask = f"/v1/gate?service={service}&release=2"
+    until(
+        lambda: served.ask(ask).body["data"]["recommendation"] == name,
+        what="the board has read it",
+        limit_s=30,
+    )
+    claim = {"service": service, "release": "2", "token": secrets.token_hex(16)}
+    assert served.ask("/v1/claims", claim).body["why"] == "ping_pong"
 
 
 def test_actions_spend_the_budget(place: Place) -> None:

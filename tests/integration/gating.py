@@ -144,7 +144,7 @@ class Place:
         (folder / "gating.key").write_bytes(secret)
         (folder / "gating.pub").write_bytes(public)
         self.verifier = Verifier.load([folder / "gating.pub"])
-        self._signer = Signer.load([folder / "gating.key"])
+        self.signer = Signer.load([folder / "gating.key"])
         self._producer: Any = KafkaProducer(
             bootstrap_servers=bootstrap.split(","), acks="all"
         )
@@ -174,23 +174,36 @@ class Place:
         found = verdict_of(
             place, verdict=verdict, recommendation_id=wanted.id if wanted else None
         )
-        key = scope_name(place[0], "production", place[1], None).encode()
-        self._write("verdicts", key, msgspec.json.encode(found))
+        self.verdict(found)
         if wanted is not None:
             self.recommend(wanted)
-        self._producer.flush()
 
-    def recommend(self, wanted: RecommendationRecord) -> None:
+    def verdict(self, found: VerdictRecord, *, flush: bool = True) -> None:
+        """A worker has said this of a release."""
+        place = found.service, found.environment, found.release, found.component
+        key = scope_name(*place).encode()
+        self._write("verdicts", key, msgspec.json.encode(found))
+        if flush:
+            self._producer.flush()
+
+    def recommend(self, wanted: RecommendationRecord, *, flush: bool = True) -> None:
         """A worker has recommended this, signed."""
         topic, value = (
             self.settings.topic("recommendations"),
             msgspec.json.encode(wanted),
         )
-        signature = self._signer.header(topic, wanted.id.encode(), value)
-        self._write("recommendations", wanted.id.encode(), value, [(HEADER, signature)])
-        self._producer.flush()
+        signature = self.signer.header(topic, wanted.id.encode(), value)
+        self.put(wanted.id.encode(), value, signature)
+        if flush:
+            self._producer.flush()
 
-    def _write(self, name: str, key: bytes, value: bytes, headers: Any = ()) -> None:
+    def put(self, key: bytes, value: bytes | None, signature: bytes) -> None:
+        """Somebody has written this into the topic of recommendations."""
+        self._write("recommendations", key, value, [(HEADER, signature)])
+
+    def _write(
+        self, name: str, key: bytes, value: bytes | None, headers: Any = ()
+    ) -> None:
         self._producer.send(
             self.settings.topic(name), value, key=key, headers=list(headers)
         )

@@ -31,6 +31,9 @@ USERS = {
     "sender": "Canary7sender",
     "reader": "Canary7reader",
     "creator": "Canary7creator",
+    "actor": "Canary7actor",
+    "person": "Canary7person",
+    "drill": "Canary7drill",
     "nobody": "Canary7nobody",
 }
 

@@ -33,6 +33,7 @@ def test_example_is_valid() -> None:
         ("platform-tickets", "RulesReloadFailed severity=ticket"),
         ("platform-tickets", "KillSwitchOn severity=ticket"),
         ("platform-pager", "ApprovalWaiting severity=page service=shop"),
+        ("platform-pager", "ReleasePingPong severity=page service=shop"),
         ("platform-tickets", "BudgetExhausted severity=ticket service=shop"),
     ],
 )

@@ -334,7 +334,8 @@ def test_never_back_and_forth() -> None:
     story, at = Story(), NOW + 2 * HOUR
     story.ask(wish(release="2", target="1"))
     assert story.ask(later(at, release="1", target="2"), at).why is Why.PING_PONG
-    at = NOW + DAY + HOUR
+    story, at = Story(), NOW + DAY + HOUR
+    story.ask(wish(release="2", target="1"))
     assert story.ask(later(at, release="1", target="2"), at).answer is Answer.ACT
 
 

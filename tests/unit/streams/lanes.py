@@ -87,6 +87,10 @@ class Told:
             await self.hold.wait()
         return self.results.pop(0) if self.results else self.always
 
+    async def drill(self, parcel: Parcel, now_ms: int) -> Result:
+        """As in earnest."""
+        return await self.deliver(parcel, now_ms)
+
     async def check(self) -> list[str]:
         """Nothing."""
         return []

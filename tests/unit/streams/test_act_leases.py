@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from acting.answers import Answer, Ruling, Why
-from acting.records import Order
+from acting.records import Claim, Order
 from acting.records import Word as Says
 from detector.verdicts import Action, RecommendationState, Verdict
-from streams.actuators.parcel import MINUTE, Result, State, Word
+from streams.actuators.parcel import HOUR, MINUTE, Result, State, Word
 from tests.unit.streams.lanes import KILLED, Acting, Told
-from tests.unit.streams.receivers import recommendation
+from tests.unit.streams.receivers import START_MS, recommendation
 
 FAILED = Result(Word.FAILED, "sent, and no answer came")
 UNSENT = Result(Word.AGAIN, "connection refused")
@@ -59,6 +59,24 @@ async def test_interlocks_hold_without_claims(
     assert made.told.events == []
     assert "claim" not in made.ended()
     assert not made.lane.waiting
+
+
+async def test_ping_pong_is_claimed_once(tmp_path: Path) -> None:
+    """What goes back and forth is not done; one claim, refused, freezes the service for
+    all who read the log, and however often it is asked then nothing more is written."""
+    made = Acting(tmp_path, Told(), episode_start_ms=START_MS - 60_000)
+    before = recommendation(release="2.3.9", episode_start_ms=START_MS - HOUR)
+    signed = made.keyed.signed(before)
+    record = Claim("t" * 16, "job", *signed[:4])
+    made.claims.append(record)
+    known = made.claims.ledger.known
+    known.done[0] = known.done[0]._replace(at_ms=START_MS - 2 * MINUTE)
+    await made.lane.take(made.signed)
+    for _ in range(5):
+        await made.go(10)
+    assert made.told.events == []
+    assert made.ended() == ["claim", "claim"]
+    assert list(known.ping_pong) == ["shop"]
 
 
 async def test_objection_claims_nothing(tmp_path: Path) -> None:
