@@ -26,7 +26,7 @@ from streams.connection import faust_options
 from streams.detecting import Detecting
 from streams.errors import Refused
 from streams.halt import BEAT_INTERVAL_S, Exit, Watchdog, end_process
-from streams.heap import TRIM_REST, TRIM_S, collect_rarely, trimmer
+from streams.heap import TRIM_REST, TRIM_S, collect_rarely, collect_young, trimmer
 from streams.ingress.agents import raw_topic, register
 from streams.ingress.door import Door
 from streams.ingress.drained import Drained
@@ -217,10 +217,11 @@ class HypercareApp(faust.App):
 
     async def _give_memory_back(self) -> None:
         """Ask for it now and then, beside the loop: a large heap takes its time."""
-        pause_s = TRIM_S
-        while trim := trimmer():
+        trim, pause_s = trimmer(), TRIM_S
+        while True:
             await asyncio.sleep(pause_s)
-            took_s = await asyncio.to_thread(trim)
+            collect_young()
+            took_s = await asyncio.to_thread(trim) if trim else 0.0
             pause_s = max(TRIM_S, took_s * TRIM_REST)
 
     async def _beat(self) -> None:

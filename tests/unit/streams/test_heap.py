@@ -6,6 +6,7 @@ import ctypes
 import gc
 import re
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,27 @@ def test_records_die_before_they_are_old() -> None:
         assert old_collections() - began <= FETCHES * FETCHED // 400_000
     finally:
         gc.set_threshold(*before)
+
+
+class Knot:
+    """An object that holds itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_young_cycles_are_collected_without_the_old() -> None:
+    """What nobody holds any more goes, and what is old is not walked through."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        before = gc.get_stats()[2]["collections"]
+        knots = [weakref.ref(Knot()) for _ in range(10)]
+        assert all(knot() is not None for knot in knots)
+        heap.collect_young()
+        assert all(knot() is None for knot in knots)
+        assert gc.get_stats()[2]["collections"] == before
+    finally:
+        if was_on:
+            gc.enable()
