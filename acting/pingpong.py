@@ -67,7 +67,11 @@ def _is_beside(done: Done, request: Request) -> bool:
 
 
 def _to_and_fro(done: Done, request: Request) -> str:
-    """How an action and a wish are back and forth; "" if they are not."""
+    """How an action and a wish are back and forth; "" if they are not.
+
+    Another release that goes back to the same target is not: a hasty mend that is bad,
+    too, has to go as well, within cooldown and budget.
+    """
     before, wanted = done.recommendation, request.wanted
     at = f"{datetime.fromtimestamp(done.at_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
     if before.release == wanted.target:
@@ -77,10 +81,4 @@ def _to_and_fro(done: Done, request: Request) -> str:
         return ""
     if before.release == wanted.release:
         return f"{wanted.release} was taken back at {at} and does harm again"
-    # Under another name: nothing has stood since the last return to this target.
-    if before.target is not None and before.target == wanted.target:
-        return (
-            f"{before.release} was taken back to {wanted.target} at {at}, and what "
-            f"came after it, {wanted.release}, does harm, too"
-        )
     return ""

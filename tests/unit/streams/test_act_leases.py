@@ -65,7 +65,7 @@ async def test_ping_pong_is_claimed_once(tmp_path: Path) -> None:
     """What goes back and forth is not done; one claim, refused, freezes the service for
     all who read the log, and however often it is asked then nothing more is written."""
     made = Acting(tmp_path, Told(), episode_start_ms=START_MS - 60_000)
-    before = recommendation(release="2.3.9", episode_start_ms=START_MS - HOUR)
+    before = recommendation(episode_start_ms=START_MS - HOUR)
     signed = made.keyed.signed(before)
     record = Claim("t" * 16, "job", *signed[:4])
     made.claims.append(record)
