@@ -19,13 +19,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import pytest
 
-from bench.kafka import latency
 from streams.kafka_local import LocalKafka, free_ports
 from streams.settings import Settings
 from streams.signing import new_key
@@ -42,6 +41,9 @@ from tests.unit.streams.receivers import (
     silent,
     status,
 )
+
+latency: Any = pytest.importorskip("bench.kafka.latency", exc_type=ImportError)
+"""Needs what benchmarks need."""
 
 pytestmark = [
     pytest.mark.kafka,
