@@ -33,7 +33,7 @@ from tests.integration.support import until
 
 PARTITIONS = 4
 SAMPLE_S = 0.2
-PATIENCE_MS = 900_000
+PATIENCE_MS, ANSWER_MS = 900_000, 5_000
 ENOUGH_WINDOWS = 100
 """Until then the bad release is found with near certainty."""
 
@@ -60,10 +60,15 @@ class FaultStage(DetectorStage):
         self.extra: dict[str, Mapping[str, str]] = {}
 
     def producer(self) -> Any:
-        """A sender that does not give up while the brokers are away."""
+        """A sender that does not give up while the brokers are away.
+
+        It leaves a frozen node after seconds: by default it waits 30 s for one answer,
+        and what it sends so late can not be judged before.
+        """
         return KafkaProducer(
             bootstrap_servers=self.settings.kafka.split(","),
             acks="all",
+            request_timeout_ms=ANSWER_MS,
             delivery_timeout_ms=PATIENCE_MS,
             max_block_ms=PATIENCE_MS,
         )
