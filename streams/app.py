@@ -11,6 +11,7 @@ import asyncio
 import os
 import sys
 import tempfile
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from faust.app import BootStrategy
 from faust.types.transports import TransportT
 
 from detector.rulefile import RuleFileError
-from streams import bounded, gzipped
+from streams import bounded, gzipped, leaders
 from streams.bus import Bus
 from streams.connection import faust_options
 from streams.detecting import Detecting
@@ -178,6 +179,14 @@ class HypercareApp(faust.App):
         collect_rarely()
         self.add_future(self._beat())
         self.add_future(self._give_memory_back())
+        for duty in self.duties():
+            self.add_future(duty)
+        if self.own_source is not None:
+            await self.add_runtime_dependency(self.own_source)
+        await super().on_started()
+
+    def duties(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """What is to be done beside reading, until the end: all of it writes."""
         ticker = Ticker(
             self.lanes,
             self.bus,
@@ -185,15 +194,12 @@ class HypercareApp(faust.App):
             monotonic_s=monotonic_s,
             observe=self._observe_tick,
         )
-        self.add_future(ticker.run(self.hypercare.tick_interval_s))
+        yield ticker.run(self.hypercare.tick_interval_s)
         if self.detecting is not None:
-            self.add_future(self.detecting.watch_rules(self.lanes, self.bus))
+            yield self.detecting.watch_rules(self.lanes, self.bus)
         pulses = self.pulses()
         if pulses is not None:
-            self.add_future(pulses.run())
-        if self.own_source is not None:
-            await self.add_runtime_dependency(self.own_source)
-        await super().on_started()
+            yield pulses.run()
 
     async def on_stop(self) -> None:
         """Write the last snapshots, let Faust commit and leave, disconnect."""
@@ -243,6 +249,7 @@ def create_app(settings: Settings, cores: CoreFactory | None = None) -> Hypercar
     """
     bounded.install(bare=settings.topic(LOG))
     gzipped.install()
+    leaders.install()
     identity_key = settings.require_identity_key()
     signer = Signer.load(settings.signing_keys) if settings.signing_keys else None
     bus = Bus(settings, signer=signer)

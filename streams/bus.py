@@ -31,7 +31,8 @@ from streams import signing
 from streams.brokerclock import BrokerClock
 from streams.cloudevent import headers_of
 from streams.connection import aiokafka_options, aiokafka_reader_options
-from streams.outbox import DESTINATIONS
+from streams.outbox import Ways
+from streams.patience import wait_briefly
 from streams.settings import Settings
 from streams.signing import Signer
 from streams.statelog import StateRecord, Write
@@ -60,6 +61,8 @@ class Bus:
         Last part of the name of the state topic.
     signer : Signer or None
         Signs recommendations.
+    ways : Ways or None
+        To which topics outputs go; those of a worker where none are given.
 
     Attributes
     ----------
@@ -68,9 +71,14 @@ class Bus:
     """
 
     def __init__(
-        self, settings: Settings, state: str = STATE, signer: Signer | None = None
+        self,
+        settings: Settings,
+        state: str = STATE,
+        signer: Signer | None = None,
+        ways: Ways | None = None,
     ) -> None:
         self.settings = settings
+        self._ways = ways or Ways()
         self._signer = signer
         self._state = state
         self.clock = BrokerClock(monotonic_s, now_ms)
@@ -88,6 +96,7 @@ class Bus:
             compression_type=self.settings.connection.compression_type(),
             **aiokafka_options(self.settings),
         )
+        wait_briefly(producer.client, self.settings.io_timeout_s)
         try:
             async with asyncio.timeout(self.settings.io_timeout_s * 2):
                 await producer.start()
@@ -150,7 +159,7 @@ class Bus:
         sent: dict[str, list[Awaitable[Any]]] = {}
         for output in outputs:
             key = output.key.encode()
-            for name in DESTINATIONS[output.topic]:
+            for name in self._ways.topics[output.topic]:
                 topic = self.settings.topic(name)
                 headers = self._headers(topic, key, output)
                 async with self.limited(topic):
@@ -170,7 +179,7 @@ class Bus:
     ) -> list[tuple[str, bytes]]:
         if output.topic == COMBINED:  # what goes into the log is input, no event
             return []
-        headers = headers_of(output)
+        headers = headers_of(output, self._ways.source)
         if output.topic == RECOMMENDATIONS and self._signer is not None:
             signed = self._signer.header(topic, key, output.value)
             headers.append((signing.HEADER, signed))

@@ -12,7 +12,7 @@ from dataclasses import replace
 from detector.combiner import Combiner, blocks
 from detector.records import LogRecord, Outputs
 from detector.state import StateError
-from streams import bounded, gzipped
+from streams import bounded, gzipped, leaders
 from streams.app import HypercareApp, faust_settings
 from streams.bus import Bus
 from streams.detecting import Detecting
@@ -179,6 +179,7 @@ def create_combiner(settings: Settings) -> CombinerApp:
         )
     bounded.install(bare=settings.topic(HOT))
     gzipped.install()
+    leaders.install()
     group = group_of(settings, Role.COMBINER)
     own = replace(
         settings,

@@ -1,31 +1,20 @@
-"""Faust's consumer thread: fetches that wait neither for idle partitions nor for ever.
+"""Faust's consumer thread: fetches that do not wait for idle partitions.
 
 A client has one fetch on its way to a node. While the records of a busy partition
 are being handled, the next fetch asks for the idle ones only, and Kafka answers it
 when the wait is over: Faust's 1.5 s would let a backlog of one topic through in
 bursts (measured: 20,000 events/s beside three idle topics).
-
-A client has one limit for all it asks, and joining a group may take as long as its
-slowest member. A frozen node would be waited for as long before its partitions are
-read from the node that leads them now; and who connects to it keeps all others from
-connecting. So joining has the long limit and everything else a short one.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
 from typing import Any
 
-from aiokafka.client import ConnectionGroup
 from faust.transport.drivers import aiokafka as driver
 
-from streams.wallclock import monotonic_s
+from streams.patience import wait_briefly
 
 FETCH_WAIT_MS = 100
-
-FETCH_PART, CONNECT_PART = 2, 4
-"""Parts of the time limit that one node may use up of it."""
 
 
 class PromptThread(driver.AIOKafkaConsumerThread):
@@ -34,59 +23,5 @@ class PromptThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
-        wait_briefly(consumer, transport.io_timeout_s)
+        wait_briefly(consumer._client, transport.io_timeout_s)
         return consumer
-
-
-class Patience:
-    """How long a consumer's client waits for whom; in place of its ``_get_conn``.
-
-    Parameters
-    ----------
-    client : AIOKafkaClient
-        Of a consumer that is not started yet.
-    io_timeout_s : float
-        The limit of a question to Kafka; a node that answers none gets a part of it,
-        so that there is time to ask another.
-    """
-
-    def __init__(self, client: Any, io_timeout_s: float) -> None:
-        self._client, self._connect = client, client._get_conn
-        self._join_s = client._request_timeout_ms / 1000
-        self._answer_s = io_timeout_s / FETCH_PART
-        self._connect_s = io_timeout_s / CONNECT_PART
-        self._asking: defaultdict[Any, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._again_s: dict[Any, float] = {}
-        client._request_timeout_ms = int(self._connect_s * 1000)
-
-    async def get_conn(
-        self,
-        node_id: Any,
-        *,
-        group: int = ConnectionGroup.DEFAULT,
-        no_hint: bool = False,
-    ) -> Any:
-        """Return a connection; None at once for a node that has just been refused.
-
-        All connecting is one after the other: without that everybody who wants the
-        same frozen node would in turn keep all others from connecting.
-        """
-        held = self._client._conns.get((node_id, group))
-        if held is not None and held.connected():
-            return held
-        async with self._asking[node_id]:
-            if monotonic_s() < self._again_s.get(node_id, 0.0):
-                return None
-            found = await self._connect(node_id, group=group, no_hint=no_hint)
-            if found is None:
-                self._again_s[node_id] = monotonic_s() + self._connect_s
-                return None
-        is_group = group == ConnectionGroup.COORDINATION
-        found._request_timeout = self._join_s if is_group else self._answer_s
-        return found
-
-
-def wait_briefly(consumer: Any, io_timeout_s: float) -> None:
-    """Let a consumer that is not started yet wait long for its group only."""
-    client = consumer._client
-    client._get_conn = Patience(client, io_timeout_s).get_conn

@@ -19,7 +19,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from faust.types import TP
 
 from streams.connection import aiokafka_options
-from streams.fetching import FETCH_WAIT_MS, wait_briefly
+from streams.fetching import FETCH_WAIT_MS
 from streams.membership import (
     FETCH_BYTES,
     FETCH_RECORDS,
@@ -27,6 +27,7 @@ from streams.membership import (
     heartbeat_s,
     join_s,
 )
+from streams.patience import wait_briefly
 from streams.settings import Settings
 
 T = TypeVar("T")
@@ -162,7 +163,7 @@ class LogClient:
     async def _serve(self) -> None:
         self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
         self._consumer = AIOKafkaConsumer(**log_options(self._settings))
-        wait_briefly(self._consumer, self._settings.io_timeout_s)
+        wait_briefly(self._consumer._client, self._settings.io_timeout_s)
         self._ready.set_result(None)
         await self._ending.wait()
 

@@ -86,6 +86,10 @@ PINNED: tuple[tuple[str, str], ...] = (
     (_CLIENT, "getmany"),
     ("aiokafka.consumer.fetcher:Fetcher", "request_offset_reset"),
     ("aiokafka.consumer.fetcher:Fetcher", "_update_fetch_positions"),
+    # Overridden by streams.leaders.
+    ("aiokafka.consumer.fetcher:Fetcher", "_proc_offset_request"),
+    ("aiokafka.consumer.fetcher:Fetcher", "_get_actions_per_node"),
+    ("aiokafka.client:AIOKafkaClient", "force_metadata_update"),
     (_CLIENT, "seek_to_beginning"),
     (_CLIENT, "seek_to_committed"),
     (_CLIENT, "seek"),
@@ -93,7 +97,7 @@ PINNED: tuple[tuple[str, str], ...] = (
     (_CLIENT, "committed"),
     (_CLIENT, "position"),
     (_CLIENT, "stop"),
-    # Whose limits streams.fetching sets, by what a connection is for.
+    # Whose limits streams.patience sets, by what a connection is for.
     ("aiokafka.client:AIOKafkaClient", "_get_conn"),
     ("aiokafka.client:AIOKafkaClient", "send"),
     ("aiokafka.client:AIOKafkaClient", "_metadata_update"),

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,11 @@ class Counting:
         self.next_offset = 0
         self.counts: Counter[tuple[Any, int]] = Counter()
 
+    @property
+    def resume_offset(self) -> int:
+        """Nothing is kept that would have to be read again."""
+        return self.next_offset
+
     def apply(self, records: Sequence[LogRecord]) -> Outputs:
         """Count the light events of some records."""
         columns = Columns(records, 0)
@@ -44,7 +49,9 @@ class Counting:
         """Nothing is kept."""
         return {}
 
-    def dirty_shards(self) -> dict[str, bytes | None]:
+    def dirty_shards(
+        self, also: Collection[str] = (), *, everything: bool = False
+    ) -> dict[str, bytes | None]:
         """Nothing is kept."""
         return {}
 

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from streams.actuators.lane import KEPT_MS
 from streams.actuators.parcel import Parcel
 from streams.connection import aiokafka_options
+from streams.patience import wait_briefly
 from streams.settings import Settings
 from streams.topictable import DELIVERIES
 
@@ -51,6 +52,7 @@ class Journal:
             acks="all",
             enable_idempotence=True,
         )
+        wait_briefly(self._producer.client, self._settings.io_timeout_s)
         await self._producer.start()
 
     async def close(self) -> None:

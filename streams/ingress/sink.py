@@ -26,6 +26,7 @@ from aiokafka.errors import (
 from detector.records import Output
 from streams.connection import aiokafka_options
 from streams.outbox import Emitter
+from streams.patience import wait_briefly
 from streams.settings import Settings
 from streams.topics import LOG
 
@@ -147,6 +148,7 @@ class LogSink:
                 compression_type=self._settings.connection.compression_type(),
                 **options,
             )
+            wait_briefly(producer.client, self._settings.io_timeout_s)
             try:
                 await producer.start()
             except BaseException:

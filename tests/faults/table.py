@@ -95,6 +95,11 @@ LIVE = Plan(
 LONG = replace(SLOW, pace_s=0.12, windows=100_000)
 """Goes on until the row has done what it does."""
 
+OUTAGE = replace(LONG, pace_s=0.5)
+"""For rows that keep workers from reading for minutes. They read what has piled up with
+what they can do beyond what still comes: sent at 80 windows of each service a time that
+life takes for one, 120 s of it took 40, whatever had been wrong. Here it is 20."""
+
 ROWS: dict[str, Row] = {
     "1": Row(
         what="kill -9 of the worker inside a window",
@@ -137,7 +142,7 @@ ROWS: dict[str, Row] = {
         counts=(20, 300),
         runs=5,
         nodes=3,
-        plan=LONG,
+        plan=replace(OUTAGE, pace_s=1.0),
         fresh_max_s=60.0,
     ),
     "6": Row(
@@ -145,7 +150,7 @@ ROWS: dict[str, Row] = {
         act=rows_workers.storm,
         counts=(20, 300),
         runs=10,
-        plan=LONG,
+        plan=OUTAGE,
     ),
     "7": Row(
         what="a stopped worker wakes up behind its heir",
@@ -159,7 +164,7 @@ ROWS: dict[str, Row] = {
         counts=(3, 9),
         runs=3,
         proxied=True,
-        plan=LONG,
+        plan=OUTAGE,
     ),
     "9": Row(
         what="the worker's clock: -2 h, +3 h, +10 y, right, +10 y",

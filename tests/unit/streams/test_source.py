@@ -8,22 +8,20 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
-    KafkaConnectionError,
     KafkaError,
     NotCoordinatorForGroupError,
 )
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from streams import fetching, seeking
+from streams import seeking
 from streams.app import create_app
 from streams.connection import Connection, Security
-from streams.fetching import wait_briefly
 from streams.halt import Exit
 from streams.logclient import log_options
 from streams.ownsource import IngressOnly
@@ -328,60 +326,3 @@ def test_both_consumers_are_set_up_alike(monkeypatch: pytest.MonkeyPatch) -> Non
     }
     assert {n: own[n] for n in names} == {n: given[n] for n in names}
     assert set(own) - names == {"client_id"}
-
-
-async def test_frozen_node_is_left_soon() -> None:
-    """A node that takes connections and says nothing is given up after a part of the
-    time limit, not after what joining a group may take."""
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
-    host, port = server.sockets[0].getsockname()
-    client = AIOKafkaClient(
-        bootstrap_servers=f"{host}:{port}", request_timeout_ms=600_000
-    )
-    wait_briefly(SimpleNamespace(_client=client), 0.2)
-    async with asyncio.timeout(60):
-        with pytest.raises(KafkaConnectionError):
-            await client.bootstrap()
-    await client.close()
-    server.close()
-
-
-def patient(connect: Any) -> Any:
-    """A client whose connections are made by a function."""
-    client = SimpleNamespace(_request_timeout_ms=23_000, _get_conn=connect, _conns={})
-    wait_briefly(SimpleNamespace(_client=client), 10.0)
-    return client
-
-
-async def test_only_joining_waits_long() -> None:
-    """Of a consumer's connections those to the coordinator keep the long limit."""
-
-    async def connect(node_id: int, **_: object) -> SimpleNamespace:
-        return SimpleNamespace(_request_timeout=None)
-
-    client = patient(connect)
-    groups = (ConnectionGroup.DEFAULT, ConnectionGroup.COORDINATION)
-    limits_s = [(await client._get_conn(1, group=g))._request_timeout for g in groups]
-    assert limits_s == [5.0, 23.0]
-
-
-async def test_frozen_node_is_tried_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all who want a node that does not answer one waits, the others go on at once,
-    to other nodes too; after a while it is tried again."""
-    now_s = 100.0
-    monkeypatch.setattr(fetching, "monotonic_s", lambda: now_s)
-    tried: list[int] = []
-
-    async def connect(node_id: int, **_: object) -> SimpleNamespace | None:
-        tried.append(node_id)
-        await asyncio.sleep(0)
-        return None if node_id == 1 else SimpleNamespace(_request_timeout=None)
-
-    client = patient(connect)
-    found = await asyncio.gather(*(client._get_conn(n) for n in (1, 1, 2, 1)))
-    assert tried == [1, 2]
-    assert [one is None for one in found] == [True, True, False, True]
-    now_s += 2.5
-    await client._get_conn(1)
-    assert tried == [1, 2, 1]

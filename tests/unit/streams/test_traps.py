@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -229,6 +230,7 @@ async def test_own_producer_keeps_order(monkeypatch: pytest.MonkeyPatch) -> None
     class Producer:
         def __init__(self, **options: object) -> None:
             given.update(options)
+            self.client = SimpleNamespace(_get_conn=None, _request_timeout_ms=1)
 
         async def start(self) -> None:
             """Be connected."""
