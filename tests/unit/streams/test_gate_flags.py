@@ -94,8 +94,9 @@ class Scene:
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Scene:
-    """A desk that has read nothing yet."""
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """A desk that has read nothing yet, and looks only when a test tells it to."""
+    monkeypatch.setattr("streams.gate.flags.REFRESH_S", 3_600.0)
     return Scene(tmp_path / "flags.yaml")
 
 
