@@ -1,4 +1,4 @@
-"""Write the rule file's JSON schema and reference page, or check that they are new.
+"""Write the JSON schemas and the reference page of rules, or check that they are new.
 
 Usage: python tools/generate_rule_docs.py [--check]
 Exit code 1 with --check when a file differs from what the model says.
@@ -13,9 +13,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from detector.rulefile.reference import reference_page, rules_schema  # noqa: E402
+from detector.ruletest import schema_of_tests  # noqa: E402
 
 TARGETS = {
     "rules/rules.schema.json": rules_schema,
+    "rules/tests.schema.json": schema_of_tests,
     "docs/rules.md": reference_page,
 }
 

@@ -73,6 +73,7 @@ class Rule:
         OneOrMany(Word(GLOB_PATTERN), most=256, least=0),
         "Releases that are never judged, as globs (load tests, dry runs).",
         default=(),
+        tune="More: neither alarms nor detection for releases that fit.",
     )
     window_s: int = key(
         Integer(1, 3600, divides=3600),
@@ -146,11 +147,15 @@ class Rule:
         Choice(get_args(Wait)),
         "While the evidence says neither: let the rollout go on, or hold it.",
         default="wait",
+        tune="hold: harm that is not proven yet spreads to fewer users; good releases "
+        "wait until they are healthy. Verdicts and their times stay.",
     )
     on_no_data: Wait = key(
         Choice(get_args(Wait)),
         "While there is too little data: let the rollout go on, or hold it.",
         default="wait",
+        tune="hold: nobody meets a release that can not be seen; rollouts without "
+        "traffic or telemetry stand still. Verdicts and their times stay.",
     )
     without_baseline: WithoutBaseline = key(
         Choice(get_args(WithoutBaseline)),
@@ -165,6 +170,8 @@ class Rule:
         "What a recommendation may lead to: nothing (shadow), a message, "
         "an action after approval, or an action.",
         default="recommend",
+        tune="auto: help does not wait for people, and a false alarm acts as well. "
+        "Verdicts and their times stay.",
     )
     hypercare: Hypercare = key(
         Struct(Hypercare, check_hypercare),

@@ -13,12 +13,7 @@ from streams.cli.exits import Exit, explained
 from streams.rulesdata import DEFAULT_RULES, default_rules_text
 
 
-@click.group()
-def rules() -> None:
-    """Check rule files."""
-
-
-@rules.command()
+@click.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @json_option
 @explained
