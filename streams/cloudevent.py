@@ -23,7 +23,7 @@ class _When(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_When)
 
 
-def headers_of(output: Output) -> list[tuple[str, bytes]]:
+def headers_of(output: Output, source: bytes = SOURCE) -> list[tuple[str, bytes]]:
     """Kafka headers of an output: our id, and the attributes of an event.
 
     ``ce_id`` tells a re-issue from the first issue; (source, id) is for deduping. The
@@ -34,7 +34,7 @@ def headers_of(output: Output) -> list[tuple[str, bytes]]:
         ("content-type", b"application/json"),
         ("ce_specversion", b"1.0"),
         ("ce_type", f"hypercare.{output.topic}.v1".encode()),
-        ("ce_source", SOURCE),
+        ("ce_source", source),
         ("ce_id", output.id.encode()),
         ("ce_subject", output.key.encode()),
     ]

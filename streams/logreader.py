@@ -10,9 +10,10 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from detector.records import LogRecord
 from streams.bounded import install_in_reader
 from streams.greeting import explained_error, open_client, unseen
-from streams.recording import Stored, partition_lines
+from streams.recording import Stored, exact_line, partition_lines
 from streams.settings import Settings
 from streams.topics import LOG
 
@@ -23,13 +24,35 @@ BATCH = 2000
 def topic_lines(settings: Settings) -> Iterator[bytes]:
     """Read the whole log up to its present end; lines in order of arrival."""
     partitions = open_partitions(settings, settings.topic(LOG))
-    streams = [partition_lines(records) for records in partitions]
+    streams = [
+        partition_lines(Stored(one.timestamp, one.value) for one in records)
+        for records in partitions
+    ]
     for stamped in heapq.merge(*streams, key=lambda s: s.arrival_ms):
         yield stamped.line
 
 
-def open_partitions(settings: Settings, topic: str) -> list[Iterator[Stored]]:
-    """One iterator per partition, each up to the end it has now.
+def exact_lines(settings: Settings) -> Iterator[bytes]:
+    """Read the whole log up to its present end; lines of an exact recording.
+
+    Their order is the one of ``topic_lines``.
+    """
+    partitions = open_partitions(settings, settings.topic(LOG))
+    streams = [_arriving(n, records) for n, records in enumerate(partitions)]
+    for _, line in heapq.merge(*streams, key=lambda arrived: arrived[0]):
+        yield line
+
+
+def _arriving(number: int, records: Iterator[Any]) -> Iterator[tuple[int, bytes]]:
+    arrival_ms = 0
+    for one in records:
+        arrival_ms = max(arrival_ms, one.timestamp)
+        record = LogRecord(one.offset, one.timestamp, one.key, one.value)
+        yield arrival_ms, exact_line(number, record)
+
+
+def open_partitions(settings: Settings, topic: str) -> list[Iterator[Any]]:
+    """One iterator of Kafka's records per partition, up to the end it has now.
 
     Raises
     ------
@@ -59,7 +82,7 @@ def partitions_of(settings: Settings, consumer: Any, topic: str) -> list[Any]:
     return [TopicPartition(topic, number) for number in numbers]
 
 
-def _records(settings: Settings, part: Any, end: int) -> Iterator[Stored]:
+def _records(settings: Settings, part: Any, end: int) -> Iterator[Any]:
     consumer: Any = consumer_of(settings)
     try:
         consumer.assign([part])
@@ -68,7 +91,7 @@ def _records(settings: Settings, part: Any, end: int) -> Iterator[Stored]:
             for records in consumer.poll(POLL_MS, max_records=BATCH).values():
                 for record in records:
                     if record.offset < end:
-                        yield Stored(record.timestamp, record.value)
+                        yield record
     finally:
         consumer.close()
 
