@@ -7,6 +7,7 @@ TEST_PROCESSES ?= 2
 QUALITY_ARGS ?=
 FAULTS_ARGS ?=
 BENCH_ARGS ?=
+CERTIFY_ARGS ?=
 BIN := .venv/bin
 SUPPLY := .venv/supply/bin
 PIP := $(BIN)/pip --disable-pip-version-check
@@ -16,7 +17,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo monitoring test test-fast check fmt bench bench-core quality
-.PHONY: calibrate faults wheel sbom audit lock clean
+.PHONY: calibrate certify faults wheel sbom audit lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +65,9 @@ quality: .venv/.bench ## compare with rivals (QUALITY_ARGS="--exam FOLDER" for a
 
 faults: .venv/.dev ## kill, stop and cut things at full count (FAULTS_ARGS="--rows 1,2")
 	@$(BIN)/python -m tests.faults $(FAULTS_ARGS)
+
+certify: .venv/.dev ## harmless and bad releases against the rules (CERTIFY_ARGS="--releases 1000")
+	$(BIN)/hypercare certify --journal certify.jsonl --output docs/certificate.md $(CERTIFY_ARGS)
 
 calibrate: .venv/.dev ## run the long simulations of error rates alone
 	$(BIN)/python -m pytest -m calibration --durations=0 $(PYTEST_ARGS)

@@ -39,6 +39,23 @@ def release_log_e(log_e: Floats, weights: Floats) -> float:
     return top + log(fsum(weight * exp(e - top) for weight, e in terms))
 
 
+def release_log_es(log_e: Floats, weights: Floats) -> Floats:
+    """`release_log_e` of many releases that have the same series.
+
+    Parameters
+    ----------
+    log_e : array of shape (releases, n_series)
+    weights : array of shape (n_series,)
+        Positive, summing to at most 1.
+    """
+    spare = max(0.0, 1.0 - fsum(weights.tolist()))
+    bets = log_e + np.log(weights)
+    if spare > 0.0:
+        bets = np.column_stack((bets, np.full(len(bets), log(spare))))
+    total: Floats = np.logaddexp.reduce(bets, axis=1)
+    return total
+
+
 def flagged(log_e: Floats, alpha: float) -> NDArray[np.bool_]:
     """Which series are found at false discovery rate alpha (the e-BH procedure).
 

@@ -59,6 +59,11 @@ class Partition:
     topic : str
         Name of the log, part of dead letters.
 
+    Attributes
+    ----------
+    keeps_rules : bool
+        Rule sets of the log are let pass: who tries a set of its own keeps that.
+
     Examples
     --------
     >>> from detector.rulefile import load_rules
@@ -95,6 +100,7 @@ class Partition:
         self.caches: Caches = {}
         self.finders: dict[ScopeKey, Finder] = {}
         self.in_groups = True
+        self.keeps_rules = False
 
     def apply(self, records: Sequence[LogRecord]) -> Outputs:
         """Apply records in offset order; those below ``next_offset`` are dropped.
@@ -239,7 +245,9 @@ class Partition:
         self.finders.clear()
         keys: Iterable[ScopeKey] = self._addressed(event.service)
         if event.name == "ruleset":
-            keys, told.changed = (), self._put_rules(event, told.offset, outputs)
+            keys = ()
+            if not self.keeps_rules:
+                told.changed = self._put_rules(event, told.offset, outputs)
         for key in keys:
             if event.service != EVERY_SERVICE and key.environment != event.environment:
                 continue
@@ -260,11 +268,14 @@ class Partition:
             self._return(item, offset, 0, outputs)
             self.counts["rejected.ruleset"] += 1
             return False
-        service = None if event.service == EVERY_SERVICE else event.service
-        self.rulebook.put(rules, service)
-        self.turns.together = True
-        self.dirty.update(self._addressed(event.service))
+        self.put_rules(rules, event.service)
         return True
+
+    def put_rules(self, rules: RuleSet, service: str = EVERY_SERVICE) -> None:
+        """Put a set in force, for every service or for one."""
+        self.rulebook.put(rules, None if service == EVERY_SERVICE else service)
+        self.turns.together = True
+        self.dirty.update(self._addressed(service))
 
     def _addressed(self, service: str) -> Iterable[ScopeKey]:
         keys: Iterable[ScopeKey] = self.by_service.get(service, ())

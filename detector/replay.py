@@ -74,11 +74,14 @@ class Replay:
         """Yield the output lines of each batch as soon as it is applied."""
         source = iter(lines)
         while chunk := list(islice(source, batch)):
-            records = [self._record(line) for line in chunk if line.strip()]
-            for output in self.partition.apply(records).records:
+            for output in self.partition.apply(self.records(chunk)).records:
                 shown = self.show(output)
                 if shown is not None:
                     yield shown
+
+    def records(self, lines: Iterable[bytes]) -> list[LogRecord]:
+        """Lines as records of the log; empty ones are none."""
+        return [self._record(line) for line in lines if line.strip()]
 
     def show(self, output: Output) -> bytes | None:
         """An output as a line, or None where nothing changed for a reader."""

@@ -1,0 +1,1 @@
+"""Recorded history against rule sets: shared out among processes, and its report."""
