@@ -56,7 +56,7 @@ class Detecting:
         self.settings = settings
         rules = read_rules(settings)
         self.watch = RuleWatch(settings.rules, rules)
-        self.cores = DetectorCores(rules, settings.topic(LOG))
+        self.cores: DetectorCores = DetectorCores(rules, settings.topic(LOG))
         self._asked: dict[int, tuple[str, int]] = {}
         self._web: Web | None = None
         self._metrics: Metrics | None = None
@@ -69,7 +69,7 @@ class Detecting:
         Refused
             The address is taken or not ours.
         """
-        metrics = Metrics(
+        metrics = self.metrics_of(
             Readings(
                 views=lambda: self.views(lanes),
                 lanes=lanes.report,
@@ -100,6 +100,10 @@ class Detecting:
             raise Refused(str(error)) from error
         self._web, self._metrics = web, metrics
         logger.info("web.listening host=%s port=%d", web.host, web.port)
+
+    def metrics_of(self, readings: Readings) -> Metrics:
+        """The metrics that are served."""
+        return Metrics(readings)
 
     async def stop(self) -> None:
         """Serve no longer."""

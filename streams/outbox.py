@@ -9,15 +9,16 @@ come from the facts.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from detector.combiner.sending import COMBINED
 from detector.records import Output
 from detector.wire import COMMANDS
+from streams.cloudevent import SOURCE
 
 SHARD = "outbox"
 LETTERS = "deadletter"
@@ -30,6 +31,16 @@ DESTINATIONS: dict[str, tuple[str, ...]] = {
     COMBINED: ("events",),
 }
 """Logical name -> topics. ``audit`` keeps what compaction deletes elsewhere."""
+
+
+class Ways(NamedTuple):
+    """Where outputs go: topics by logical name, and what events give as their source.
+
+    A logical name without topics is sent nowhere.
+    """
+
+    topics: Mapping[str, tuple[str, ...]] = DESTINATIONS
+    source: bytes = SOURCE
 
 
 class Emitter(Protocol):

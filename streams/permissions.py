@@ -21,6 +21,7 @@ from streams.topictable import (
     LOG,
     PULSE,
     STATE,
+    ShadowTopics,
 )
 
 OUTPUTS = ("verdicts", "recommendations", "audit", PULSE, DEADLETTER)
@@ -36,8 +37,13 @@ class Role(StrEnum):
     ACTOR = "actor"
     PERSON = "person"
     DRILL = "drill"
+    SHADOW = "shadow"
+    PILOT = "pilot"
     CREATOR = "creator"
 
+
+EXAMPLE = "candidate"
+"""The name of a candidate where none was said."""
 
 SUFFIXES = {Role.COMBINER: "-combiner", Role.ACTOR: "-act"}
 
@@ -92,6 +98,10 @@ def permissions(settings: Settings, role: Role) -> tuple[Permission, ...]:
             _topic(settings, EXECUTIONS, "Write", "claim it, and note its success"),
             _topic(settings, DELIVERIES, "Read", "hear what receivers did (--act)"),
         )
+    if role in (Role.SHADOW, Role.PILOT):
+        name = settings.shadow or EXAMPLE
+        is_pilot = role is Role.PILOT
+        return (_of_pilot if is_pilot else _of_shadow)(settings, name)
     if role is Role.ACTOR:
         counts = _topic(settings, LOG, "Describe", "count its partitions")
         return (
@@ -160,9 +170,43 @@ def _of_combiner(settings: Settings) -> tuple[Permission, ...]:
     )
 
 
+def _of_shadow(settings: Settings, name: str) -> tuple[Permission, ...]:
+    """It writes where nobody who acts reads: not one right to write is a worker's."""
+    topics = ShadowTopics.of(name)
+    said = (topics.verdicts, topics.recommendations)
+    return (
+        _topic(settings, LOG, "Read", "read the log"),
+        _topic(settings, topics.state, "Read", "restore its state"),
+        _topic(settings, topics.state, "Write", "keep its state"),
+        *(_topic(settings, one, "Write", "say what it would do") for one in said),
+        *(
+            _topic(settings, one, "DescribeConfigs", "check the topic's settings")
+            for one in (LOG, *topics)
+        ),
+        Permission("group", shadow_group(settings, name), "Read", "join and commit"),
+    )
+
+
+def _of_pilot(settings: Settings, name: str) -> tuple[Permission, ...]:
+    topics = ShadowTopics.of(name)
+    return (
+        _topic(settings, "audit", "Read", "read what was said and told"),
+        _topic(settings, topics.verdicts, "Read", "read what it would have said"),
+        _topic(settings, topics.recommendations, "Read", "and recommended"),
+        _topic(settings, EXECUTIONS, "Read", "see what was executed"),
+    )
+
+
 def group_of(settings: Settings, role: Role) -> str:
     """The consumer group of a role; combiners and actors have one of their own."""
+    if role is Role.SHADOW:
+        return shadow_group(settings, settings.shadow or EXAMPLE)
     return settings.group + SUFFIXES.get(role, "")
+
+
+def shadow_group(settings: Settings, name: str) -> str:
+    """The consumer group of a candidate."""
+    return f"{settings.group}-shadow-{name}"
 
 
 def _topic(settings: Settings, name: str, operation: str, why: str) -> Permission:

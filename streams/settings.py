@@ -152,6 +152,9 @@ class Settings:
         Where `hypercare act` serves /metrics, /healthz and /readyz.
     demo : bool
         Demonstration on one machine: a random identity key will do.
+    shadow : str
+        Name of a candidate rule set whose topics are meant; no variable: a worker can
+        never have one.
     """
 
     kafka: str = "127.0.0.1:9092"
@@ -192,6 +195,7 @@ class Settings:
     act_host: str = "127.0.0.1"
     act_port: int = 9111
     demo: bool = False
+    shadow: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from streams.settings import Settings
 
@@ -134,9 +135,41 @@ HOT_TOPICS: tuple[TopicSpec, ...] = (
 """What combiners need, where there are any."""
 
 
+SHADOW_PREFIX = "shadow."
+"""Begins the names of all topics of candidates."""
+
+
+class ShadowTopics(NamedTuple):
+    """Names of the topics of one candidate rule set, without the prefix."""
+
+    state: str
+    verdicts: str
+    recommendations: str
+
+    @classmethod
+    def of(cls, name: str) -> ShadowTopics:
+        """Those of a candidate by its name."""
+        said = ("state", "verdicts", "recommendations")
+        return cls(*(f"{SHADOW_PREFIX}{name}.{topic}" for topic in said))
+
+
+def shadow_specs(name: str) -> tuple[TopicSpec, ...]:
+    """What a candidate rule set needs; nothing that acts reads any of it."""
+    topics = ShadowTopics.of(name)
+    return (
+        TopicSpec(topics.state, "the candidate's snapshots", "compact", SMALL_SEGMENTS),
+        *(
+            # Not compacted: `hypercare pilot` wants to know when it was said first.
+            TopicSpec(said, "what it would say", "delete", {**_kept(90), **BY_BROKER})
+            for said in (topics.verdicts, topics.recommendations)
+        ),
+    )
+
+
 def topics_of(settings: Settings) -> tuple[TopicSpec, ...]:
     """Return the topics that these settings ask for."""
-    return TOPICS + HOT_TOPICS if settings.hot_partitions else TOPICS
+    found = TOPICS + HOT_TOPICS if settings.hot_partitions else TOPICS
+    return found + shadow_specs(settings.shadow) if settings.shadow else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +214,8 @@ def compare(
             fix = "Create it anew with one partition: the order of claims decides"
             what = "partitions", str(partitions), str(wanted), fix
             return [Difference(name, *what, fatal=True)]
-        fatal = spec.name in (LOG, STATE, HOT, HOT_STATE)
+        states = (STATE, HOT_STATE, ShadowTopics.of(settings.shadow).state)
+        fatal = spec.name in (LOG, HOT, *states)
         variable = "HOT_PARTITIONS" if spec in HOT_TOPICS else "PARTITIONS"
         found.append(_partition_difference(name, partitions, wanted, fatal, variable))
     for key, value in spec.configs().items():

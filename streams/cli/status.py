@@ -25,7 +25,7 @@ def status(as_json: bool) -> None:
     partition is not ready or a recommendation is open, 30 when nobody answers.
     """
     conf = settings()
-    body = _ask(conf.web_host, conf.web_port)
+    body = ask(conf.web_host, conf.web_port)
     lanes = body.get("lanes", [])
     releases = body.get("releases", [])
     if as_json:
@@ -37,7 +37,8 @@ def status(as_json: bool) -> None:
     raise SystemExit(Exit.FOUND if unready or standing else Exit.DONE)
 
 
-def _ask(host: str, port: int) -> dict[str, Any]:
+def ask(host: str, port: int) -> dict[str, Any]:
+    """The status of the worker that listens there."""
     where = f"{host}:{port}"
     try:
         connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import click
 
-from streams.cli.common import json_option, settings
+from streams.cli.common import candidate_option, json_option, settings
 from streams.cli.exits import Exit, explained
 from streams.permissions import Role, permissions
+from streams.settings import Settings
 from streams.topics import check_or_explain, create_topics
 
 
@@ -18,16 +19,24 @@ def topics() -> None:
     """Create our topics, or compare them with what they should be."""
 
 
+shadow_option = candidate_option("--shadow")
+
+
+def _settings(shadow: str | None) -> Settings:
+    return replace(settings(), shadow=shadow or "")
+
+
 @topics.command()
+@shadow_option
 @json_option
 @explained
-def create(as_json: bool) -> None:
+def create(shadow: str | None, as_json: bool) -> None:
     """Create the topics that are missing; never changes one that is there.
 
     What a managed Kafka refuses to set is left out and named, unless counting
     stands on it.
     """
-    made = create_topics(settings())
+    made = create_topics(_settings(shadow))
     if as_json:
         click.echo(json.dumps({"created": made.names, "refused": made.refused}))
         return
@@ -41,15 +50,17 @@ def create(as_json: bool) -> None:
 
 
 @topics.command()
+@shadow_option
 @json_option
 @explained
-def check(as_json: bool) -> None:
+def check(shadow: str | None, as_json: bool) -> None:
     """Name every missing topic, permission and wrong setting, with its fix.
 
-    Permissions are those a worker needs. Exit code 3 when something that decides
-    correctness differs.
+    Permissions are those a worker needs, with --shadow those of a shadow. Exit
+    code 3 when something that decides correctness differs.
     """
-    found = check_or_explain(settings())
+    role = Role.SHADOW if shadow else Role.WORKER
+    found = check_or_explain(_settings(shadow), role)
     for one in found:
         click.echo(json.dumps(asdict(one)) if as_json else str(one))
     if not found and not as_json:
@@ -60,11 +71,12 @@ def check(as_json: bool) -> None:
 @topics.command()
 @click.option("--role", type=click.Choice(list(Role)), default=Role.WORKER.value)
 @click.option("--principal", help="Who gets it [default: the user of these settings].")
+@shadow_option
 @json_option
 @explained
-def acls(role: str, principal: str | None, as_json: bool) -> None:
+def acls(role: str, principal: str | None, shadow: str | None, as_json: bool) -> None:
     """Print the kafka-acls commands that give a role what it needs, and no more."""
-    conf = settings()
+    conf = _settings(shadow)
     who = principal or conf.connection.principal()
     for need in permissions(conf, Role(role)):
         row = asdict(need) | {"principal": who}

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from kafka import KafkaConsumer, TopicPartition
 
 from detector import state
@@ -18,6 +19,7 @@ from detector.engine import Partition
 from detector.replay import Replay
 from detector.rulefile import load_rules
 from detector.verdicts import Action, recommendation_id
+from streams.cli.main import main
 from streams.kafka_local import LocalKafka
 from streams.logreader import topic_lines
 from streams.outbox import SHARD
@@ -130,6 +132,44 @@ def test_killed_workers_decide_as_an_undisturbed_run(
         for record in made.read("audit"):
             by_id.setdefault(dict(record.headers)["id"], set()).add(record.value)
         assert all(len(values) == 1 for values in by_id.values())
+
+
+def test_backtest_of_a_recording_names_what_was_published(
+    kafka: LocalKafka, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """Every id and revision of the recommendations topic with its time, action and
+    state, from ``hypercare backtest`` of the recorded log by two processes."""
+    with detector_stage(kafka.bootstrap, "backtested", tmp_path) as made:
+        producer = made.producer()
+        worker = made.start("w0")
+        until(lambda: "lane.ready" in made.said("w0"), what="the worker is up")
+        for records in windows(rng, WINDOWS):
+            made.write_log(records, producer)
+        until(lambda: bool(made.recommendations()), what="the recommendation")
+        _quiet(made, worker)
+        source = tmp_path / "history.jsonl"
+        source.write_bytes(b"\n".join(topic_lines(made.settings)))
+        given = ["--rules", str(made.rules), "--jobs", "2", "--json"]
+        done = CliRunner().invoke(main, ["backtest", str(source), *given])
+        assert done.exit_code == 0, done.stderr
+        (trial,) = json.loads(done.stdout)["trials"]
+        told = {
+            (w["id"], w["revision"]): (w["decided_ms"], w["said"], w["state"])
+            for row in trial["rows"]
+            for w in row["words"]
+            if w["revision"]
+        }
+        published: dict[tuple[str, int], tuple[int, str, str]] = {}
+        for r in made.recommendations():
+            # An open one is issued anew now and then, as the same revision.
+            first = (r.decided_at, r.action.value, r.state.value)
+            published.setdefault((r.id, r.revision), first)
+        assert told == published
+        assert {row["service"] for row in trial["rows"]} == {
+            "shop-bad",
+            "shop-well",
+            "shop-outage",
+        }
 
 
 def _quiet(made: DetectorStage, worker: subprocess.Popen[bytes]) -> None:

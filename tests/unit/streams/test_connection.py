@@ -30,7 +30,7 @@ from streams.connection import (
 from streams.connectionvars import CONNECTION_VARIABLES
 from streams.errors import Refused, Unreachable
 from streams.greeting import AccessDenied, require_broker
-from streams.permissions import Role, permissions
+from streams.permissions import EXAMPLE, Role, permissions
 from streams.settings import Settings, SettingsError
 from streams.tokens import ClientCredentials, TokenError, TokenFile, endpoint_problem
 
@@ -411,7 +411,7 @@ def test_documentation_lists_every_permission(role: Role) -> None:
         if line.startswith(f"| {role} |")
     }
     listed = {
-        (role.value, operation.strip(), name.strip(" `"))
+        (role.value, operation.strip(), name.strip(" `").replace("NAME", EXAMPLE))
         for _, operation, names in rows
         for name in names.split(",")
     }

@@ -133,7 +133,7 @@ def test_any_text_is_taken_or_refused(name: str, text: str) -> None:
 def test_every_field_can_be_set() -> None:
     """Each field has its variable."""
     names = {field.name for field in fields(Settings)}
-    assert names == set(VARIABLES) | {"identity_key", "connection"}
+    assert names == set(VARIABLES) | {"identity_key", "connection", "shadow"}
 
 
 def test_documentation_names_every_variable() -> None:
