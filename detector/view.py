@@ -183,11 +183,14 @@ def partition_view(partition: Partition) -> PartitionView:
     )
 
 
-def release_views(partition: Partition) -> list[ReleaseView]:
-    """Every release under judgement, by service, environment and start."""
+def release_views(
+    partition: Partition, service: str | None = None
+) -> list[ReleaseView]:
+    """Every release under judgement, or one service's, by environment and start."""
     watched = [
         (scope, watch)
         for scope in partition.scopes.values()
+        if service in (None, scope.service)
         for watch in scope.watches.values()
     ]
     tracks = [t for _, w in watched for t in w.tracks.values()]

@@ -23,6 +23,7 @@ COMMANDS = {
     "inject": "streams.cli.inject",
     "power": "streams.cli.power",
     "certify": "streams.cli.certify",
+    "explain": "streams.cli.explain",
     "status": "streams.cli.status",
     "state": "streams.cli.state",
     "gate": "streams.cli.gate",

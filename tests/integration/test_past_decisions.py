@@ -121,6 +121,16 @@ def test_past_decisions_of_workers_are_identical(
             done = hypercare(made, "replay", *words, *files)
             assert done.returncode == 0, done.stdout + done.stderr
 
+        for ident, word in ((one, "acknowledge"), (two, "withdraw")):
+            done = hypercare(made, "explain", ident, "--json", *ruled)
+            assert done.returncode == 0, done.stdout + done.stderr
+            found = json.loads(done.stdout)
+            assert [t["command"] for t in found["told"]] == [word]
+            count = found["made_again"].split()
+            assert count[0] == count[2] != "0"
+            assert len(found["course"]) > 20
+            assert found["notes"] == []
+
         lines = audit.read_bytes().splitlines()
         spoilt = next(n for n, line in enumerate(lines) if b'"verdict":' in line)
         at = lines[spoilt].index(b'"decided_at":1') + len(b'"decided_at":1') + 3
