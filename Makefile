@@ -67,7 +67,7 @@ faults: .venv/.dev ## kill, stop and cut things at full count (FAULTS_ARGS="--ro
 	@$(BIN)/python -m tests.faults $(FAULTS_ARGS)
 
 certify: .venv/.dev ## harmless and bad releases against the rules (CERTIFY_ARGS="--releases 1000")
-	$(BIN)/hypercare certify --journal certify.jsonl --output docs/certificate.md $(CERTIFY_ARGS)
+	$(BIN)/hypercare certify --journal docs/certificate.jsonl --output docs/certificate.md $(CERTIFY_ARGS)
 
 calibrate: .venv/.dev ## run the long simulations of error rates alone
 	$(BIN)/python -m pytest -m calibration --durations=0 $(PYTEST_ARGS)

@@ -53,7 +53,7 @@ class Outcome(Struct, frozen=True):
     """What became of a chunk's releases.
 
     ``minutes`` has the delay of each that was taken back, from its deploy on;
-    ``reasons`` those of the wrong ones.
+    ``reasons`` those of the wrong ones; ``commit`` names the code that ran.
     """
 
     kind: str
@@ -64,6 +64,7 @@ class Outcome(Struct, frozen=True):
     minutes: list[float]
     reasons: list[str]
     took_s: float = 0.0
+    commit: str = ""
 
     @property
     def chunk(self) -> Chunk:

@@ -71,7 +71,7 @@ def _lines(outcomes: list[Outcome], made: Made) -> Iterator[str]:
     total = sum(o.size for o in outcomes)
     yield f"| rules | {made.rules}, hash `{made.rules_hash[:12]}` |"
     yield f"| command | `{made.command}` |"
-    yield f"| commit | {made.commit} |"
+    yield f"| commit | {_commits(outcomes) or made.commit} |"
     yield f"| seed | {made.seed} |"
     yield (
         f"| time | {core_s:,.0f} s of one core's time for {total:,} releases, "
@@ -111,6 +111,16 @@ def _lines(outcomes: list[Outcome], made: Made) -> Iterator[str]:
             f"| {sessions:,.0f} | {part:.0%} | {ratio:g} | {hits} of {size} "
             f"({found.low:.2f} to {found.high:.2f}) | {shown} |"
         )
+
+
+def _commits(outcomes: list[Outcome]) -> str:
+    """The commits that ran, and how many releases each where there are several."""
+    ran: Counter[str] = Counter()
+    for one in outcomes:
+        ran[one.commit] += one.size
+    if len(ran) == 1:
+        return next(iter(ran))
+    return ", ".join(f"{commit or 'unknown'}: {size:,}" for commit, size in ran.items())
 
 
 def percent(part: float) -> str:

@@ -207,7 +207,7 @@ def _run(
     until: float,
 ) -> None:
     """Do what is due until the time is up, each part noted as it is finished."""
-    work = partial(_timed, rules=rules, seed=seed, history=past)
+    work = partial(_timed, rules=rules, seed=seed, history=past, commit=_commit())
     pending = list(due)
     total, finished = sum(c.size for c in pending), 0
     with multiprocessing.Pool(jobs) as pool:
@@ -228,10 +228,13 @@ def _run(
         click.echo("", err=True)
 
 
-def _timed(chunk: Chunk, rules: RuleSet, seed: int, history: History | None) -> Outcome:
+def _timed(
+    chunk: Chunk, rules: RuleSet, seed: int, history: History | None, commit: str
+) -> Outcome:
     begun = process_s()
     outcome = done(chunk, rules, seed, history)
-    return msgspec.structs.replace(outcome, took_s=round(process_s() - begun, 3))
+    took_s = round(process_s() - begun, 3)
+    return msgspec.structs.replace(outcome, took_s=took_s, commit=commit)
 
 
 def _by_turns(due: list[Chunk]) -> list[Chunk]:

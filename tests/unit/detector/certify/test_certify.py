@@ -126,13 +126,14 @@ def test_history_without_usage_is_refused() -> None:
 def test_the_page_says_how_many_and_never_more() -> None:
     """The bound is that of the releases that were run, not of those planned."""
     outcomes = [
-        Outcome(NULL, "ramp", 0, 100, 0, [], [], 20.0),
+        Outcome(NULL, "ramp", 0, 100, 0, [], [], 20.0, "c0ffee"),
         Outcome(NULL, "bots", 0, 100, 1, [9.0], ["new_signature"], 20.0),
         Outcome(BAD, "2/0.25/2000", 0, 50, 40, [12.0] * 40, [], 10.0),
     ]
     page = certificate(outcomes, MADE)
     assert "**1 of 200 harmless releases were taken back.**" in page
     assert f"at most {100 * upper_limit(1, 200):.3g} %" in page
+    assert "| commit | c0ffee: 100, unknown: 150 |" in page
     assert "cut short: 300 were planned" in page
     assert "| 2,000 | 25% | 2 | 40 of 50 (0.66 to 0.90) | 12.0 |" in page
 
