@@ -63,10 +63,16 @@ class Rule:
 
     name: str = key(Word(), "Name of the rule; verdicts name it.")
     owner: str = key(
-        Text(256), "Who tunes the rule and answers for its alarms.", default=""
+        Text(256),
+        "Who tunes the rule and answers for its alarms. Verdicts and "
+        "hypercare_release_info name it where the deploy record names no owner.",
+        default="",
     )
     why: str = key(
-        Text(2000), "Why the rule is as it is; read by whoever is woken.", default=""
+        Text(2000),
+        "Why the rule is as it is. hypercare rules explain shows it; verdicts and "
+        "recommendations name the rule alone.",
+        default="",
     )
     match: Match = key(
         Struct(Match), "Which releases the rule is for.", default=Match()
