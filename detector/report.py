@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf, isinf, isnan
 
+from msgspec import UNSET
+
 from detector.ambient import ambient_ratio
 from detector.blame import title
 from detector.combine import flagged
@@ -175,6 +177,7 @@ def recommendation_record(
         effects=effects,
         approvals=inforce.rule.approvals,
         deployed_by=release.actors,
+        hooks=inforce.rule.hooks or UNSET,
     )
 
 

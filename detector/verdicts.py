@@ -11,7 +11,7 @@ import base64
 import hashlib
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 
 class Verdict(StrEnum):
@@ -210,7 +210,10 @@ class VerdictRecord(Struct, frozen=True):
 
 
 class RecommendationRecord(Struct, frozen=True):
-    """One revision of a recommendation, the data of its CloudEvent."""
+    """One revision of a recommendation, the data of its CloudEvent.
+
+    ``hooks``: the receivers that its rule names, not written where it names none.
+    """
 
     id: str
     revision: int
@@ -239,6 +242,7 @@ class RecommendationRecord(Struct, frozen=True):
     approvals: int = 1
     deployed_by: tuple[str, ...] = ()
     test: bool = False
+    hooks: tuple[str, ...] | UnsetType = UNSET
 
 
 def recommendation_id(

@@ -359,6 +359,13 @@ ACT = (
         "1 after the receiver has answered 410: it is sent nothing any more.",
     ),
     Metric("act_active", "gauge", (), "1 in the process that delivers, 0 in others."),
+    Metric(
+        "act_unknown_hooks",
+        "gauge",
+        (),
+        "Names in hooks of rules that recommendations carried since the start and no "
+        "receiver has; the log says which.",
+    ),
 )
 """Of `hypercare act`; workers have none of them."""
 

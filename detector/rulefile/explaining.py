@@ -162,6 +162,11 @@ def _meaning(rule: Rule) -> Iterator[str]:
         f"{rule.ladder.hold_e:g}; mode {rule.mode}; with too little data "
         f"{rule.on_no_data}, with evidence for neither {rule.on_inconclusive}."
     )
+    named = f"only {', '.join(rule.hooks)}" if rule.hooks else "every receiver"
+    yield (
+        f"hooks: of hypercare act {named} may hear of it and act, as far as its own "
+        "filters let it."
+    )
 
 
 def place_names(place: Place) -> str:

@@ -23,6 +23,13 @@ INVALID: Final = object()
 """What a kind gives for a part it could not use; the problem is reported."""
 
 GLOB_PATTERN = r"^[A-Za-z0-9*?][A-Za-z0-9._+/@:*?-]{0,127}$"
+RECEIVER_PATTERN = r"^[a-z][a-z0-9-]{0,39}$"
+"""Names of the receivers of `hypercare act`, in its file and in rules."""
+
+_HINTS = {
+    RECEIVER_PATTERN: "small letters, digits and -, a letter first; at most 40",
+}
+_WORDS = {GLOB_PATTERN: "a glob over names", RECEIVER_PATTERN: "a receiver's name"}
 SHOWN_MAX = 40
 
 
@@ -46,20 +53,29 @@ class Kind(ABC):
 class Key:
     """What is known about one key beside its type and default.
 
-    ``tune`` says which way the value moves detection delay and false alarms.
+    ``tune`` says which way the value moves detection delay and false alarms. A key
+    that is ``quiet`` is left out of the canonical form while it has its default, so
+    that the hash of rules that do not use it stays what it was before the key came.
     """
 
     kind: Kind
     means: str
     tune: str
     unit: str
+    quiet: bool = False
 
 
 def key(
-    kind: Kind, means: str, *, default: Any = MISSING, tune: str = "", unit: str = ""
+    kind: Kind,
+    means: str,
+    *,
+    default: Any = MISSING,
+    tune: str = "",
+    unit: str = "",
+    quiet: bool = False,
 ) -> Any:
     """Declare a field of the model: kind, default and documentation in one place."""
-    metadata = {"key": Key(kind, means, tune, unit)}
+    metadata = {"key": Key(kind, means, tune, unit, quiet)}
     if isinstance(default, dict):
         copy = default.copy
         return field(default_factory=copy, metadata=metadata, hash=False)
@@ -190,7 +206,7 @@ class Text(Kind):
 
 @dataclass(frozen=True)
 class Word(Kind):
-    """A name, or a glob over names, as the envelope allows them."""
+    """A name, or a glob over names, as the envelope allows them, or a receiver."""
 
     pattern: str = NAME_PATTERN
 
@@ -200,14 +216,14 @@ class Word(Kind):
             return value
         message = f"{path}: {value[:SHOWN_MAX]!r} is not {self.words()}"
         hint = "letters, digits and . _ + / @ : - ; at most 128, no spaces"
-        report.add(node.place, message, hint)
+        report.add(node.place, message, _HINTS.get(self.pattern, hint))
         return INVALID
 
     def schema(self) -> Schema:
         return {"type": "string", "pattern": self.pattern}
 
     def words(self) -> str:
-        return "a glob over names" if self.pattern == GLOB_PATTERN else "a name"
+        return _WORDS.get(self.pattern, "a name")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from detector.rulefile.checks import (
 )
 from detector.rulefile.kinds import (
     GLOB_PATTERN,
+    RECEIVER_PATTERN,
     Choice,
     Flag,
     Integer,
@@ -49,6 +50,7 @@ Mode = Literal["shadow", "recommend", "approve", "auto"]
 
 PERSISTENCE_WINDOWS_MIN = 3
 RULES_MAX = 500
+HOOKS_MAX = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +63,16 @@ class Rule:
 
     name: str = key(Word(), "Name of the rule; verdicts name it.")
     owner: str = key(
-        Text(256), "Who tunes the rule and answers for its alarms.", default=""
+        Text(256),
+        "Who tunes the rule and answers for its alarms. Verdicts and "
+        "hypercare_release_info name it where the deploy record names no owner.",
+        default="",
     )
     why: str = key(
-        Text(2000), "Why the rule is as it is; read by whoever is woken.", default=""
+        Text(2000),
+        "Why the rule is as it is. hypercare rules explain shows it; verdicts and "
+        "recommendations name the rule alone.",
+        default="",
     )
     match: Match = key(
         Struct(Match), "Which releases the rule is for.", default=Match()
@@ -204,6 +212,16 @@ class Rule:
         default=1,
         unit="people",
         tune="More: no single mistake acts, help comes later.",
+    )
+    hooks: tuple[str, ...] = key(
+        OneOrMany(Word(RECEIVER_PATTERN), most=HOOKS_MAX, least=0),
+        "Receivers of hypercare act that hear of this rule's recommendations and may "
+        "act on them, as far as their own filters let them. Without any: every "
+        "receiver whose filters let it.",
+        default=(),
+        tune="A receiver that is not named neither hears nor acts. Verdicts and their "
+        "times stay.",
+        quiet=True,
     )
 
     def __post_init__(self) -> None:

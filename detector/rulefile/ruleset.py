@@ -1,7 +1,8 @@
 """The rules in force, which of them a release is judged by, and their hash.
 
-The canonical form is JSON: sorted keys, every default written out, sets sorted. Two
-files with the same meaning have the same canonical form, hence the same hash.
+The canonical form is JSON: sorted keys, every default written out but those of quiet
+keys, sets sorted. Two files with the same meaning have the same canonical form, hence
+the same hash.
 """
 
 from __future__ import annotations
@@ -142,7 +143,11 @@ def check_reload(
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {name: _plain(getattr(value, name)) for name in keys_of(type(value))}
+        return {
+            name: _plain(getattr(value, name))
+            for name, (one, part) in keys_of(type(value)).items()
+            if not (one.quiet and getattr(value, name) == part.default)
+        }
     if isinstance(value, Mapping):
         return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, tuple):

@@ -108,6 +108,10 @@ class ActingLane(Lane):
         if self.tools.now_ms() > parcel.record().expires_at:
             await self._drop(parcel, "it expired")
             return False
+        if not self.wants(parcel.record()):
+            # Issued again under rules that name others: hooks narrow at once.
+            await self._drop(parcel, "it is not for this receiver any more")
+            return False
         obstacle = self.actuator.obstacle(parcel)
         if obstacle:
             self._look_again(parcel, obstacle)

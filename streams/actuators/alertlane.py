@@ -44,10 +44,11 @@ class AlertLane(Lane):
     async def take(self, signed: Signed) -> None:
         """Begin, renew or end alerts: a revision ends those of its earlier actions."""
         record, now_ms = signed.record, self.tools.now_ms()
-        if not self.receiver.takes(record) and not self._of(record.id):
+        is_wanted = self.receiver.takes(record) and self.receiver.is_named(record)
+        if not is_wanted and not self._of(record.id):
             return
-        name = name_of(record) if stands(record) else ""
-        if name and self.receiver.takes(record):
+        name = name_of(record) if is_wanted and stands(record) else ""
+        if name:
             parcel = parcel_of(self.receiver.name, signed, now_ms)
             parcel.event, parcel.state, parcel.begun_ms = name, State.STANDING, 0
             await self._keep(parcel)

@@ -13,6 +13,7 @@ from detector.rulefile.errors import Report, nearest
 from detector.rulefile.kinds import (
     GLOB_PATTERN,
     INVALID,
+    RECEIVER_PATTERN,
     Choice,
     Flag,
     Integer,
@@ -31,7 +32,6 @@ from streams.actuators.receiver import EVERYTHING, Context, Receiver
 from streams.actuators.table import KINDS
 from streams.actuators.template import TOLD
 
-NAME = r"[a-z][a-z0-9-]{0,39}"
 PLACE_NAME = r"[a-z][a-z0-9_]{0,31}"
 RECEIVERS_MAX = 100
 LEASE_MARGIN_S = 15
@@ -124,7 +124,7 @@ def _common() -> dict[str, Spec]:
     globs = OneOrMany(Word(GLOB_PATTERN), 100)
     words = tuple(one.value for one in Action)
     return {
-        "name": Spec(Word(NAME)),
+        "name": Spec(Word(RECEIVER_PATTERN)),
         "kind": Spec(Choice(tuple(KINDS)), "nothing"),
         "services": Spec(globs, EVERYTHING),
         "environments": Spec(globs, EVERYTHING),

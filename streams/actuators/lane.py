@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
 
-from detector.verdicts import RecommendationRecord
+from detector.verdicts import STANDING_STATES, RecommendationRecord
 from streams.actuators.parcel import (
     HOUR,
     SECOND,
@@ -19,6 +19,8 @@ from streams.actuators.parcel import (
     Result,
     State,
     Word,
+    event_name,
+    event_of,
     next_try_ms,
     parcel_of,
 )
@@ -36,6 +38,9 @@ KEPT_MS = 31 * 24 * HOUR
 """Longer than recommendations are kept: what was delivered is not delivered again."""
 
 OVER_MAX = 100_000
+REVISIONS_MAX = 1_000
+"""So far back it is looked whether a receiver was told."""
+
 PAUSE_MS = 5 * SECOND
 IDLE_S = 60.0
 REST_MAX_MS = HOUR
@@ -123,10 +128,12 @@ class Lane:
 
     async def take(self, signed: Signed) -> None:
         """Queue a recommendation, unless it is not for this receiver or known."""
-        if not self.wants(signed.record):
+        event = event_of(signed.record)
+        is_known = event in self.over or event in self.waiting
+        if not is_known and not self.wants(signed.record):
             return
         parcel = parcel_of(self.receiver.name, signed, self.tools.now_ms())
-        if parcel.event in self.over or parcel.event in self.waiting:
+        if is_known:
             self.refresh(parcel)
             return
         if self.is_disabled:
@@ -138,7 +145,18 @@ class Lane:
 
     def wants(self, wanted: RecommendationRecord) -> bool:
         """Whether a recommendation is for this receiver; drills go another way."""
-        return not wanted.test and self.receiver.takes(wanted)
+        if wanted.test or not self.receiver.takes(wanted):
+            return False
+        return self.receiver.is_named(wanted) or self._has_heard_of(wanted)
+
+    def _has_heard_of(self, wanted: RecommendationRecord) -> bool:
+        """Whether this ends what it was told while the rule still named it: who was
+        told to act, or to look, must hear that it is over."""
+        if wanted.state in STANDING_STATES:
+            return False
+        first = max(1, wanted.revision - REVISIONS_MAX)
+        earlier = (event_name(wanted.id, n) for n in range(first, wanted.revision))
+        return any(one in self.over or one in self.waiting for one in earlier)
 
     def refresh(self, parcel: Parcel) -> None:
         """The same revision was issued again: whoever is only told knows it."""

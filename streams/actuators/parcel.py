@@ -137,7 +137,12 @@ _decoder = msgspec.json.Decoder(RecommendationRecord)
 
 def event_of(wanted: RecommendationRecord) -> str:
     """Name of a revision of a recommendation, for all that hear of it."""
-    return f"{wanted.id}_{wanted.revision}"
+    return event_name(wanted.id, wanted.revision)
+
+
+def event_name(recommendation: str, revision: int) -> str:
+    """The same of its id and number."""
+    return f"{recommendation}_{revision}"
 
 
 def parcel_of(receiver: str, signed: Signed, now_ms: int) -> Parcel:

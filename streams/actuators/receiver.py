@@ -52,7 +52,7 @@ class Receiver:
     plan: Mapping[str, Any] = field(default_factory=dict)
 
     def takes(self, wanted: RecommendationRecord) -> bool:
-        """Whether a recommendation is for it."""
+        """Whether its own filters let a recommendation through."""
         asked = (
             (wanted.service, self.services),
             (wanted.environment, self.environments),
@@ -61,6 +61,10 @@ class Receiver:
         return all(
             any(fnmatchcase(value, glob) for glob in globs) for value, globs in asked
         )
+
+    def is_named(self, wanted: RecommendationRecord) -> bool:
+        """Whether the rule of a recommendation leaves it to this receiver."""
+        return not wanted.hooks or self.name in wanted.hooks
 
     def outgoing(self) -> Outgoing:
         """A way out of its own."""

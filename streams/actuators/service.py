@@ -17,6 +17,7 @@ from streams.actuators.actinglane import ActingLane
 from streams.actuators.alertlane import AlertLane
 from streams.actuators.alertmanager import Alertmanager
 from streams.actuators.drilling import Drills
+from streams.actuators.hooks import UnknownHooks
 from streams.actuators.journal import Journal
 from streams.actuators.lane import Lane, Tools, Troubles
 from streams.actuators.leases import Leases
@@ -88,7 +89,10 @@ class Service:
         self._shift: asyncio.Task[None] | None = None
         self.problem = "not in the group yet"
         self.is_active = False
-        self.tally = Tally(self._queues, lambda: self.is_active)
+        self._unknown = UnknownHooks([one.name for one in receivers])
+        self.tally = Tally(
+            self._queues, lambda: self.is_active, lambda: len(self._unknown)
+        )
 
     async def run(self) -> None:
         """Be a member of the group until cancelled; Kafka may come and go."""
@@ -274,6 +278,7 @@ class Service:
         if signed.record.test:
             await drills.begin(signed)
             return
+        self._unknown.note(signed.record)
         # At once: one after another, each more receiver would add a write that Kafka
         # acknowledges to what the last one waits in a burst.
         taken = (lane.take(signed) for lane in self._lanes.values())

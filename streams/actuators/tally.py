@@ -32,14 +32,18 @@ class Tally(Collector):
         The queue of every receiver.
     is_active : callable
         Whether this process is the one that delivers.
+    unknown_hooks : callable
+        How many names of receivers rules asked for that nobody has.
     """
 
     def __init__(
         self,
         queues: Callable[[], Iterable[Queue]] = tuple,
         is_active: Callable[[], bool] = bool,
+        unknown_hooks: Callable[[], int] = int,
     ) -> None:
         self.queues, self.is_active = queues, is_active
+        self.unknown_hooks = unknown_hooks
         self._deliveries = _counter("deliveries_total")
         self._executions = _counter("receiver_actions_total")
         self.registry = CollectorRegistry(auto_describe=False)
@@ -71,7 +75,9 @@ class Tally(Collector):
             off.add_metric([one.receiver], float(one.is_disabled))
         active = _gauge("act_active")
         active.add_metric([], float(self.is_active()))
-        yield from (pending, age, off, active)
+        unknown = _gauge("act_unknown_hooks")
+        unknown.add_metric([], self.unknown_hooks())
+        yield from (pending, age, off, active, unknown)
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The page, and its content type."""

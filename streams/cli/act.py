@@ -13,12 +13,13 @@ from contextlib import suppress
 import click
 
 from streams.actuators.config import load
+from streams.actuators.hooks import unknown_hooks
 from streams.actuators.leases import Leases
 from streams.actuators.pages import Pages
 from streams.actuators.receiver import Receiver
 from streams.actuators.service import Parts, Service
 from streams.actuators.table import KINDS
-from streams.cli.common import read_text, settings
+from streams.cli.common import read_rules, read_text, settings
 from streams.cli.exits import Exit, explained
 from streams.cli.gate import trusted
 from streams.cli.service import begin_log, log_level_option
@@ -35,7 +36,11 @@ logger = logging.getLogger(__name__)
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Check the file and every address; end.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Check the file, every address and the rules' hooks; end.",
+)
 @click.option(
     "--enable",
     multiple=True,
@@ -58,7 +63,7 @@ def act(check: bool, enable: tuple[str, ...], log_level: str) -> None:
     if unknown:
         raise Refused(f"no receiver {', '.join(sorted(unknown))} in {conf.actuators}")
     if check:
-        raise SystemExit(asyncio.run(_check(receivers)))
+        raise SystemExit(asyncio.run(_check(receivers)) | _check_hooks(conf, receivers))
     asyncio.run(_serve(conf, receivers, enable))
 
 
@@ -82,6 +87,17 @@ async def _check(receivers: list[Receiver]) -> int:
         found += len(problems)
         for line in problems or ["ok"]:
             click.echo(f"{receiver.name} ({receiver.kind}): {line}")
+    return Exit.FOUND if found else Exit.DONE
+
+
+def _check_hooks(conf: Settings, receivers: list[Receiver]) -> int:
+    """A line for each hook of the rules that nobody has, where rules are named."""
+    if conf.rules is None:
+        return Exit.DONE
+    names = [one.name for one in receivers]
+    found = list(unknown_hooks(read_rules(conf.rules).rules, names))
+    for line in found:
+        click.echo(line)
     return Exit.FOUND if found else Exit.DONE
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from detector.rulefile import load_rules
+from streams.cli.shadow import PORT
 from streams.connectionvars import CONNECTION_VARIABLES
 from streams.settings import IDENTITY, PREFIX, VARIABLES, Settings
 from tests.contract.golang import go
@@ -22,8 +24,9 @@ FILE = ROOT / "docker-compose.yml"
 COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 COMPOSE_GO = "github.com/compose-spec/compose-go/v2/cmd@v2.16.2"
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ("topics", "keys", "worker", "gates", "act", "shop")
-ONE_SHOT = ("topics", "keys")
+SHADOW = ("shadow-topics", "shadow")
+OURS = ("topics", "keys", "worker", "gates", "act", "shop", *SHADOW)
+ONE_SHOT = ("topics", "keys", "shadow-topics")
 KNOWN = (
     {f"{PREFIX}{v.name}" for v in VARIABLES.values()}
     | {PREFIX + name for name in IDENTITY}
@@ -195,10 +198,30 @@ def test_versions_are_those_that_are_tested() -> None:
         assert SERVICES[name]["image"] == f"prom/{name}:v{module.release}"
 
 
-def test_worker_stops_in_time() -> None:
-    """The engine waits longer than the worker takes to end."""
-    grace_s = int(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
+@pytest.mark.parametrize("name", ["worker", "shadow"])
+def test_worker_stops_in_time(name: str) -> None:
+    """The engine waits longer than a worker, or a shadow, takes to end."""
+    grace_s = int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
     assert grace_s > Settings().shutdown_timeout_s
+
+
+def test_candidate_is_optional() -> None:
+    """Only the profile starts the shadow; nothing else waits for it, its rules load and
+    are not the live ones, and its topics are those of its name."""
+    for name, service in SERVICES.items():
+        assert service.get("profiles", []) == (["shadow"] if name in SHADOW else [])
+        assert name in SHADOW or not set(service.get("depends_on", {})) & set(SHADOW)
+    shadow = SERVICES["shadow"]
+    word, _, rules, _, name = shadow["command"]
+    assert (word, name) == ("shadow", SERVICES["shadow-topics"]["command"][-1])
+    by_target = {target: source for source, target, _ in mounts(shadow)}
+    path = ROOT / by_target[str(Path(rules).parent)] / Path(rules).name
+    tried = load_rules(path.read_text(encoding="utf-8"), source=str(path))
+    live = load_rules((ROOT / "rules/demo.yaml").read_text("utf-8"), source="demo")
+    assert tried.hash != live.hash
+    (port,) = shadow["ports"]
+    assert port.endswith(f":{PORT}")
+    assert shadow["healthcheck"]["test"][-1] == str(PORT)
 
 
 def test_no_secret_is_in_it() -> None:

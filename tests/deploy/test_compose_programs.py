@@ -29,7 +29,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVICES: dict[str, Any] = yaml.safe_load(
     (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 )["services"]
-PORTS = {"gates": "HYPERCARE_GATES_PORT", "act": "HYPERCARE_ACT_PORT"}
+PORTS = {
+    "gates": "HYPERCARE_GATES_PORT",
+    "act": "HYPERCARE_ACT_PORT",
+    "shadow": "--port",
+}
 PREFIX = "compose"
 
 
@@ -85,24 +89,26 @@ def test_wrong_words_are_refused(
 
 @contextmanager
 def started(name: str, folder: Path, kafka: str, port: int) -> Iterator[None]:
-    """A service of ours with the file's variables, its volumes in a folder."""
+    """A service with the file's words and variables, its volumes in a folder."""
     service = SERVICES[name]
     places = {
         "/var/lib/hypercare": str(folder),
         "/etc/hypercare/rules": str(ROOT / "rules"),
         "/etc/hypercare/act": str(ROOT / "deploy/compose/act"),
+        "/etc/hypercare/shadow": str(ROOT / "deploy/compose/shadow"),
     }
-    environment = dict(service["environment"])
+    environment, words = dict(service["environment"]), list(service["command"])
     for there, here in places.items():
         environment = {k: v.replace(there, here) for k, v in environment.items()}
-    environment |= {
-        "HYPERCARE_KAFKA": kafka,
-        "HYPERCARE_PREFIX": PREFIX,
-        PORTS[name]: str(port),
-    }
+        words = [word.replace(there, here) for word in words]
+    environment |= {"HYPERCARE_KAFKA": kafka, "HYPERCARE_PREFIX": PREFIX}
+    if PORTS[name].startswith("--"):
+        words += [PORTS[name], str(port)]
+    else:
+        environment[PORTS[name]] = str(port)
     with (folder / f"{name}.log").open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "streams.cli", *service["command"]],
+            [sys.executable, "-m", "streams.cli", *words],
             cwd=ROOT,
             env=os.environ | environment,
             stdout=out,
@@ -199,3 +205,14 @@ def test_gates_and_act_serve(kafka: LocalKafka, tmp_path: Path) -> None:
         prometheus = stack.enter_context(scraped(tmp_path, ports))
         wanted = {"hypercare-gates", "hypercare-act"}
         until(lambda: jobs_up(prometheus) == wanted, what="both pages are read")
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+def test_shadow_serves(kafka: LocalKafka, tmp_path: Path) -> None:
+    """With the topics of its name it becomes healthy by its own check."""
+    name = SERVICES["shadow-topics"]["command"][-1]
+    create_missing(Settings(kafka=kafka.bootstrap, prefix=PREFIX, shadow=name))
+    port = free_ports(1)
+    with started("shadow", tmp_path, kafka.bootstrap, port):
+        until(lambda: healthy("shadow", port), what="the shadow is healthy")

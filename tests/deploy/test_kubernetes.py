@@ -12,6 +12,7 @@ import yaml
 
 from detector.rulefile import load_rules
 from streams.actuators.config import load as load_actuators
+from streams.cli.shadow import PORT
 from streams.connectionvars import CONNECTION_VARIABLES
 from streams.gate.exposure import check_exposure
 from streams.settings import IDENTITY, PREFIX, VARIABLES, Settings
@@ -53,7 +54,7 @@ def test_manifest_is_valid(path: str, version: str) -> None:
     kubernetes_validate.validate(load(path), version, strict=True)
 
 
-SIDE = ("act", "gates")
+SIDE = ("act", "gates", "shadow")
 """Components that run a program of their own beside the workers."""
 SIDE_MANIFESTS = [
     f"components/{name}/{manifest}"
@@ -63,6 +64,12 @@ SIDE_MANIFESTS = [
 SECRETS = {
     "act": {"workers.pub", "kafka-password", "kafka-ca.pem"},
     "gates": {"workers.pub", "gates.tokens", "kafka-password", "kafka-ca.pem"},
+    "shadow": {"kafka-password", "kafka-ca.pem"},
+}
+OWN_FILES = {
+    "act": ["/etc/hypercare/act/actuators.yaml"],
+    "gates": ["/etc/hypercare/tls/tls.crt", "/etc/hypercare/tls/tls.key"],
+    "shadow": ["/etc/hypercare/candidate/candidate.yaml"],
 }
 
 
@@ -108,11 +115,7 @@ def test_component_starts_with_what_is_mounted(name: str, tmp_path: Path) -> Non
     own = {one["name"]: one.get("value", "pod") for one in container["env"]}
     mounted = {m["mountPath"] for m in container["volumeMounts"]}
     files = [f"/etc/hypercare/secret/{file}" for file in SECRETS[name]]
-    if name == "act":
-        files.append("/etc/hypercare/act/actuators.yaml")
-    else:
-        files += ["/etc/hypercare/tls/tls.crt", "/etc/hypercare/tls/tls.key"]
-    for file in files:
+    for file in files + OWN_FILES[name]:
         assert str(Path(file).parent) in mounted, file
         here = tmp_path / file.removeprefix("/")
         here.parent.mkdir(parents=True, exist_ok=True)
@@ -122,8 +125,9 @@ def test_component_starts_with_what_is_mounted(name: str, tmp_path: Path) -> Non
         for variable, value in (settings() | own).items()
     }
     found = Settings.from_environment(said)
-    assert found.public_keys
-    ports = {"act": found.act_port, "gates": found.gates_port}
+    assert bool(found.public_keys) is (name != "shadow")
+    assert not found.signing_keys
+    ports = {"act": found.act_port, "gates": found.gates_port, "shadow": PORT}
     (port,) = container["ports"]
     assert port["containerPort"] == ports[name]
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
@@ -136,6 +140,19 @@ def test_actors_have_receivers_that_load() -> None:
     text = (BASE / "components/act/actuators.yaml").read_text(encoding="utf-8")
     (nobody,) = load_actuators(text, source="actuators.yaml", environment={})
     assert nobody.kind == "nothing"
+
+
+def test_candidate_loads_and_has_room() -> None:
+    """The shadow starts with the candidate that the component brings, which is not the
+    live rule set, and may be as large as a worker that carries all."""
+    (shadow,) = side_pod("shadow")["spec"]["containers"]
+    (rules,) = OWN_FILES["shadow"]
+    assert shadow["args"] == ["shadow", f"--rules={rules}", "--name=candidate"]
+    text = (BASE / "components/shadow/candidate.yaml").read_text(encoding="utf-8")
+    live = load_rules((BASE / "rules.yaml").read_text("utf-8"), source="rules.yaml")
+    assert load_rules(text, source="candidate.yaml").hash != live.hash
+    assert shadow["resources"] == WORKER["resources"]
+    assert load("components/shadow/deployment.yaml")["spec"]["replicas"] == 1
 
 
 def test_gates_are_behind_tls_and_tokens() -> None:

@@ -249,7 +249,8 @@ def made(kafka: LocalKafka, tmp_path: Path) -> Iterator[Actors]:
 
 def test_told_and_acted_once(made: Actors) -> None:
     """Each receiver hears once and each action happens once, beside a dead receiver,
-    through a forged record, a kill and a takeover; the dead one hears later."""
+    through a forged record, a kill and a takeover; the dead one hears later. What a
+    rule leaves to one receiver no other hears."""
     processes = {name: made.act(name) for name in ("first", "second")}
     until(lambda: bool(made.active()), what="one of them delivers")
     stop = made.folder / "STOP"
@@ -285,8 +286,9 @@ def test_told_and_acted_once(made: Actors) -> None:
     assert len(calls.to("/pager")) == 2
 
     calls.is_dead = False
+    made.publish(fresh("shop-e", hooks=("dead", "nobody")))
     made.publish(fresh("shop-d"))
-    ids = {"shop-a", "shop-b", "shop-d"}
+    ids = {"shop-a", "shop-b", "shop-d", "shop-e"}
     until(lambda: _services(calls.to("/dead")) >= ids, what="it is told")
     none_left = 'hypercare_delivery_pending{receiver="dead"} 0.0'
     until(lambda: none_left in made.page(heir, "/metrics"), what="none waits")
@@ -296,6 +298,9 @@ def test_told_and_acted_once(made: Actors) -> None:
         in page
     )
     assert 'hypercare_delivery_pending{receiver="pager"} 0.0' in page
+    assert _services(calls.to("/pager")) == {"shop-a", "shop-b", "shop-d"}
+    assert "hypercare_act_unknown_hooks 1.0" in page
+    assert "act.unknown_hook rule=default hook=nobody" in made.log()
     processes[heir].terminate()
     assert processes[heir].wait(timeout=30) == 0, made.said(heir)
 

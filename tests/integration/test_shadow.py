@@ -185,6 +185,7 @@ def test_candidates_beside_live(
         said = {service: sorted(one) for service, one in made.audit_lines().items()}
         assert said == live_would_say(recorded)
         assert_reached_nobody(made, sent)
+        assert_examined(made)
         assert_pilots(made)
 
 
@@ -206,6 +207,29 @@ def assert_reached_nobody(made: DetectorStage, sent: int) -> None:
         for record in made.read(topic):
             assert dict(record.headers)["ce_source"] == b"/hypercare"
     assert not made.read("executions")
+
+
+def assert_examined(made: DetectorStage) -> None:
+    """Doctor finds a candidate well that is, and names one without topics."""
+    examined = {}
+    for name in ("looser", "nobody"):
+        command = [sys.executable, "-m", "streams.cli", "doctor", "--json"]
+        done = subprocess.run(
+            [*command, "--shadow", name],
+            cwd=ROOT,
+            env=made.environment("doctor"),
+            capture_output=True,
+            check=False,
+        )
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        examined[name] = [one for one in found if one["check"] == "shadow"]
+    well, missing = examined["looser"], examined["nobody"]
+    assert [one["level"] for one in well] == ["ok"] * 4, well
+    assert "1 alive in" in well[1]["what"]
+    assert "nobody acts on it" in well[3]["what"]
+    assert " 0 looked at" not in well[3]["what"]
+    assert [one["level"] for one in missing] == ["error"] * 3
+    assert "--shadow" in missing[0]["fix"]
 
 
 def assert_pilots(made: DetectorStage) -> None:

@@ -268,3 +268,13 @@ def test_recommendation_names_deployers() -> None:
     (found,) = recommendations(run(log, rules("persistence_s: 30", "approvals: 2")))
     assert (found["deployed_by"], found["approvals"]) == (["ada"], 2)
     assert found["test"] is False
+
+
+def test_recommendation_names_hooks_of_its_rule() -> None:
+    """Each revision carries them; without any its bytes are what they always were."""
+    log = harmful()
+    (found,) = recommendations(run(log, rules("persistence_s: 30", "hooks: [a, b]")))
+    (plain,) = recommendations(run(log, rules("persistence_s: 30")))
+    assert found.pop("hooks") == ["a", "b"]
+    assert found.pop("rules_hash") != plain.pop("rules_hash")
+    assert found == plain

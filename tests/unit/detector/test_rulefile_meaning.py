@@ -145,3 +145,13 @@ def test_numbers_in_words_follow_the_rule() -> None:
     assert "e-value of 1000 (1/alpha" in told
     assert "errors 2,000, latency 4,000" in told
     assert "last 180 s (three windows)" in told
+
+
+def test_hooks_are_explained_and_compared() -> None:
+    """Whom a rule leaves its recommendations to is said, and so is a change of it."""
+    old, new = rules("name: a"), rules("name: a, hooks: [pager, flags]")
+    (change,) = compare(old, new).changes
+    assert change[:4] == ("a", "hooks", (), ("flags", "pager"))
+    assert change.effect.startswith("A receiver that is not named")
+    assert "every receiver may hear" in meaning_of(old.rules[0])[-1]
+    assert "only flags, pager may hear" in meaning_of(new.rules[0])[-1]

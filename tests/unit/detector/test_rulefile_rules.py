@@ -397,3 +397,15 @@ def test_cover_is_never_claimed_wrongly() -> None:
     assert len(rules_of(one, many).rules) == 2
     with pytest.raises(RuleFileError, match="a can never apply"):
         rules_of(many, one)
+
+
+def test_hash_knows_hooks_only_where_there_are_any() -> None:
+    """A key that came later changes no hash of those who do not use it."""
+    plain, empty = rules_of("{name: a}"), rules_of("{name: a, hooks: []}")
+    named = rules_of("{name: a, hooks: [pager, flag-off, pager]}")
+
+    assert b"hooks" not in plain.to_canonical_json()
+    assert plain.hash == empty.hash
+    assert named.hash not in (plain.hash, rules_of("{name: a, hooks: pager}").hash)
+    assert named.rules[0].hooks == ("flag-off", "pager")
+    assert RuleSet.from_canonical_json(named.to_canonical_json()) == named

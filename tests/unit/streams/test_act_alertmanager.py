@@ -229,3 +229,22 @@ def test_bad_labels_are_refused() -> None:
         )
         with pytest.raises(Exception, match="no name that fits"):
             receiver(text)
+
+
+async def test_alert_ends_when_hooks_name_others() -> None:
+    """Who is not named pushes nothing; an alert that stands ends when it is issued
+    again under rules that name others."""
+    world = World()
+    async with serving(OK) as server:
+        lane = lane_of(world, server)
+        for hooks in (("two",), (), ("one", "two"), ("two",)):
+            await lane.take(signed(recommendation(hooks=hooks)))
+            await lane.step()
+            world.at_ms += 30_000
+        lane.actuator.close()
+    ends = [body[0]["endsAt"] for body in heard(server)]
+    assert ends == [
+        "2026-11-22T14:02:30.000Z",
+        "2026-11-22T14:03:00.000Z",
+        "2026-11-22T14:01:30.000Z",
+    ]

@@ -9,10 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 from streams.actuators.command import Command
+from streams.actuators.hooks import UnknownHooks
 from streams.actuators.parcel import Word
 from streams.actuators.receiver import Receiver
+from streams.actuators.tally import Tally
 from streams.cli.main import main
-from tests.unit.streams.receivers import START_MS, parcel
+from tests.unit.streams.receivers import START_MS, parcel, recommendation
 
 
 def command(code: str, lease_s: int = 60) -> Command:
@@ -79,3 +81,34 @@ def test_file_must_be_named() -> None:
     """Without a file, or with an unknown receiver to enable, nothing starts."""
     done = CliRunner().invoke(main, ["act"], env={"HYPERCARE_ACTUATORS": ""})
     assert (done.exit_code, "HYPERCARE_ACTUATORS" in done.output) == (2, True)
+
+
+def test_check_names_hooks_that_nobody_has(tmp_path: Path) -> None:
+    """`act --check` ends with 3 where a rule names a receiver that is not there."""
+    path, rules = tmp_path / "actuators.yaml", tmp_path / "rules.yaml"
+    path.write_text("version: 1\nreceivers: [{name: a}]\nend_of_receivers: true\n")
+    known = {"HYPERCARE_ACTUATORS": str(path), "HYPERCARE_RULES": str(rules)}
+    for hooks, code, said in (
+        ("[a]", 0, "a (nothing): ok"),
+        ("[a, pager]", 3, "rule all: hook pager: no receiver has that name"),
+    ):
+        listed = f"[{{name: all, hooks: {hooks}}}]"
+        rules.write_text(f"version: 1\nrules: {listed}\nend_of_rules: true\n")
+        done = CliRunner().invoke(main, ["act", "--check"], env=known)
+        assert (done.exit_code, said in done.output) == (code, True), done.output
+
+
+def test_unknown_hooks_are_counted_and_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A name that no receiver has is logged once for each rule; the gauge counts it."""
+    unknown = UnknownHooks(["one"])
+    tally = Tally(unknown_hooks=lambda: len(unknown))
+    for rule in ("a", "a", "b"):
+        unknown.note(recommendation(rule=rule, hooks=("one", "pager")))
+    unknown.note(recommendation())
+    assert [r.getMessage()[:36] for r in caplog.records] == [
+        "act.unknown_hook rule=a hook=pager r",
+        "act.unknown_hook rule=b hook=pager r",
+    ]
+    assert tally.registry.get_sample_value("hypercare_act_unknown_hooks") == 1.0

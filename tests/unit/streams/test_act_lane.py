@@ -10,8 +10,10 @@ from contextlib import AsyncExitStack
 import pytest
 
 from detector.verdicts import Action
+from detector.verdicts import RecommendationState as State_
 from streams.actuators.lane import PARALLEL, Lane
 from streams.actuators.parcel import HOUR, MINUTE, RETRIES_MS, Result, State, Word
+from streams.actuators.receiver import Receiver
 from streams.actuators.table import KINDS
 from streams.wallclock import monotonic_s
 from tests.unit.streams.lanes import Told, World, lane_of
@@ -264,3 +266,42 @@ async def test_receiver_takes_what_is_its() -> None:
         await lane.take(signed(recommendation(**changes)))
     await lane.step()
     assert len(told.events) == 1
+
+
+async def test_hooks_narrow_whom_it_reaches() -> None:
+    """Hooks leave a recommendation to those they name, never to more than those whose
+    own filters take it; none are as if nothing was said."""
+    for hooks, services, heard in (
+        ((), ["*"], 1),
+        (("two", "one"), ["*"], 1),
+        (("two",), ["*"], 0),
+        (("one",), ["pay"], 0),
+    ):
+        told = Told()
+        made = Receiver(name="one", services=tuple(services))
+        lane = Lane(made, told, World().tools, 1_000_000)
+        await lane.take(signed(recommendation(hooks=hooks)))
+        await lane.step()
+        assert len(told.events) == heard, (hooks, services)
+
+
+async def test_end_reaches_who_was_told_before_hooks() -> None:
+    """Rules that are reloaded name others: who was told hears how it ends, also after
+    a restart, and nothing new; who was not told hears nothing."""
+    world, told = World(), Told()
+    lane = lane_of(world, told)
+    begun = recommendation()
+    await lane.take(signed(begun))
+    await lane.step()
+    lane = lane_of(world, told)
+    for one in world.kept():
+        lane.restore(one)
+    more = recommendation(revision=2, action=Action.HALT, hooks=("two",))
+    over = recommendation(revision=3, state=State_.WITHDRAWN, hooks=("two",))
+    other = recommendation(
+        revision=3, release="9", state=State_.WITHDRAWN, hooks=("two",)
+    )
+    for record in (begun, more, over, other):
+        await lane.take(signed(record))
+        await lane.step()
+    assert [event for event, _ in told.events] == [f"{begun.id}_1", f"{begun.id}_3"]

@@ -252,3 +252,20 @@ async def test_obstacle_is_no_claim(tmp_path: Path) -> None:
     await made.lane.take(made.signed)
     await made.go(30)
     assert (made.ended(), told.events) == ([], [])
+
+
+async def test_hooks_hold_what_waits(tmp_path: Path) -> None:
+    """What waits for a person is let go when it is issued again under rules that name
+    others; when they name this one again it is new, and is carried out."""
+    made = Acting(tmp_path, Told(), mode="approve")
+    for hooks, waiting, mode in (((), 1, "approve"), (("b",), 0, "auto")):
+        record = recommendation(hooks=hooks, mode=mode)
+        made.signed = made.seen.signed = made.keyed.signed(record)
+        await made.lane.take(made.signed)
+        await made.go(20)
+        assert (len(made.lane.waiting), made.told.events) == (waiting, [])
+    record = recommendation(hooks=("b", "one"))
+    made.seen.signed = made.keyed.signed(record)
+    await made.lane.take(made.seen.signed)
+    await made.go()
+    assert len(made.told.events) == 1
