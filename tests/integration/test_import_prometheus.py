@@ -1,0 +1,176 @@
+"""History of a real Prometheus: imported, judged, and counted to the last request."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from streams.cli.main import main
+from tests.deploy.scraped import Prometheus, prometheus
+from tests.rules.programs import run
+
+START_S = 1_700_000_000
+"""On the grid of windows of 10 s, long ago: retention counts from the newest block."""
+
+SCRAPES = 300
+DEPLOY = 100
+RESTART = 150
+AWAY = range(170, 174)
+"""Scrapes that did not happen: Prometheus was away."""
+
+MAPPING = """\
+version: 1
+sources:
+  - requests: http_requests_total{job=~"shop|cart"}
+    failures: http_requests_total{job=~"shop|cart",code=~"5.."}
+    service: {label: job}
+    environment: {label: env, const: production}
+    release: {label: version, info: build_info, by: [job, instance]}
+    attrs:
+      region: {label: region}
+"""
+
+
+@dataclass
+class Process:
+    """One process and its counters, as Prometheus saw them."""
+
+    labels: str
+    version: str
+    begins: int = 0
+    failing: float = 0.02
+    restarts: int = -1
+    shown: dict[str, list[str]] = field(default_factory=dict)
+
+    def scraped(self, rng: np.random.Generator, counted: Counter[str]) -> list[str]:
+        """Lines of OpenMetrics; ``counted`` gets what a window can be told of."""
+        values = {"200": 0, "500": 0}
+        lines: dict[str, list[str]] = {"200": [], "500": []}
+        for scrape in range(self.begins, SCRAPES):
+            if scrape == self.restarts:
+                values = {"200": 0, "500": 0}
+            total = int(rng.poisson(150))
+            bad = int(rng.binomial(total, self.failing))
+            for code, more in (("200", total - bad), ("500", bad)):
+                values[code] += more
+            if scrape in AWAY:
+                continue
+            # The first window is a base, and so is the first one after the gap.
+            if scrape > 0 and scrape - 1 not in AWAY:
+                counted[f"{self.version} all"] += total
+                counted[f"{self.version} bad"] += bad
+            for code, value in values.items():
+                # A series of failures is there once there was one.
+                if value:
+                    lines[code].append(
+                        f'http_requests_total{{{self.labels},code="{code}"}} {value} '
+                        f"{START_S + scrape * 10 - 3}"
+                    )
+        return [*lines["200"], *lines["500"]]
+
+    def info(self) -> list[str]:
+        """Its version at each scrape."""
+        return [
+            f'build_info{{{self.labels},version="{self.version}"}} 1 '
+            f"{START_S + scrape * 10 - 3}"
+            for scrape in range(self.begins, SCRAPES)
+            if scrape not in AWAY
+        ]
+
+
+def processes() -> list[Process]:
+    """Two services with a release each: cart's is well, shop's fails."""
+    made = []
+    for job, failing, old, new in (
+        ("cart", 0.02, "1.0", "1.1"),
+        ("shop", 0.12, "2.3", "2.4"),
+    ):
+        for number in range(3):
+            region = "eu" if number else "us"
+            labels = f'job="{job}",instance="{job}-{number}",region="{region}"'
+            restarts = RESTART if number == 0 else -1
+            made.append(Process(labels, old, restarts=restarts))
+        for number in range(3, 5):
+            region = "eu" if number == 3 else "us"
+            labels = f'job="{job}",instance="{job}-{number}",region="{region}"'
+            made.append(Process(labels, new, DEPLOY, failing))
+    return made
+
+
+@pytest.fixture(scope="module")
+def counted() -> Counter[str]:
+    """What was counted, by version."""
+    return Counter()
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, counted: Counter[str]
+) -> Iterator[Prometheus]:
+    """A real Prometheus on a history that promtool wrote."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    rng = np.random.default_rng(11)
+    made = processes()
+    lines = ["# TYPE http_requests counter"]
+    for one in made:
+        lines += one.scraped(rng, counted)
+    lines.append("# TYPE build_info gauge")
+    for one in made:
+        lines += one.info()
+    text = folder / "history.txt"
+    text.write_text("\n".join([*lines, "# EOF", ""]), encoding="utf-8")
+    run("promtool", "tsdb", "create-blocks-from", "openmetrics", text, folder / "data")
+    with prometheus(folder, {"global": {"scrape_interval": "1h"}}) as running:
+        running.wait_for("vector(1)")
+        yield running
+
+
+def imported(server: Prometheus, folder: Path, *more: str) -> Result:
+    """Run the import; the history is in ``history.jsonl``."""
+    (folder / "map.yaml").write_text(MAPPING, encoding="utf-8")
+    arguments = [
+        "import", "prometheus", server.address, f"--map={folder}/map.yaml",
+        f"--start={START_S}", f"--end={START_S + 10 * SCRAPES}",
+        f"--output={folder}/history.jsonl", *more,
+    ]  # fmt: skip
+    return CliRunner().invoke(main, arguments)
+
+
+def test_bad_release_is_taken_back_good_one_not(
+    server: Prometheus, counted: Counter[str], tmp_path: Path
+) -> None:
+    """Every request that a window can be told of is there, once; the backtest of it
+    finds the bad release and leaves the good one alone; a second import is the same.
+    """
+    done = imported(server, tmp_path)
+    assert done.exit_code == 0, done.stderr
+    history = tmp_path / "history.jsonl"
+    told: Counter[str] = Counter()
+    members = [one for x in history.read_text().splitlines() for one in json.loads(x)]
+    for one in members:
+        if one["kind"] == "usage":
+            told[f"{one['release']} all"] += one["count"]
+            told[f"{one['release']} bad"] += one["outcomes"]["server_error"]
+    assert counted == told
+    assert [("cart", "1.1", "1.0"), ("shop", "2.4", "2.3")] == [
+        (one["service"], one["release"], one["predecessor"])
+        for one in members
+        if one["kind"] == "deploy"
+    ]
+    assert "try next: hypercare backtest" in done.stderr
+    judged = CliRunner().invoke(main, ["backtest", str(history), "--json", "--jobs=1"])
+    assert judged.exit_code == 0, judged.stderr
+    rows = json.loads(judged.stdout)["trials"][0]["rows"]
+    assert [("cart", None), ("shop", "rollback")] == [
+        (row["service"], row["action"]) for row in rows
+    ]
+    (tmp_path / "again").mkdir()
+    assert imported(server, tmp_path / "again").exit_code == 0
+    assert history.read_bytes() == (tmp_path / "again/history.jsonl").read_bytes()
