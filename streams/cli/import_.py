@@ -149,7 +149,7 @@ async def _imported(
         progress.done()
         for warning in api.warnings:
             click.echo(f"Prometheus warns: {warning[:500]}", err=True)
-    if not done.lines:
+    if not any(one.requests for one in done.sources):
         for line in summary(done):
             click.echo(line, err=True)
         raise Refused("no request was counted in the range: see above why")

@@ -256,9 +256,9 @@ def _check_labels(
     for part in source.parts:
         wanted = [(selector, name) for name in part.by]
         if part.info is not None:
-            wanted += [(part.info, name) for name in (*part.by, part.label or "")]
-        elif part.label is not None and part.const is None:
-            wanted.append((selector, part.label))
+            wanted += [(part.info, name) for name in part.by]
+        if part.label is not None and part.const is None:
+            wanted.append((part.info or selector, part.label))
         for where, name in wanted:
             names = sorted({key for one in labels[where] for key in one})
             if name not in names:

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from streams.cli.main import main
+from streams.prometheus import importing
 from tests.deploy.scraped import Prometheus, prometheus
 from tests.rules.programs import run
 
@@ -132,9 +133,11 @@ def server(
         yield running
 
 
-def imported(server: Prometheus, folder: Path, *more: str) -> Result:
+def imported(
+    server: Prometheus, folder: Path, *more: str, mapping: str = MAPPING
+) -> Result:
     """Run the import; the history is in ``history.jsonl``."""
-    (folder / "map.yaml").write_text(MAPPING, encoding="utf-8")
+    (folder / "map.yaml").write_text(mapping, encoding="utf-8")
     arguments = [
         "import", "prometheus", server.address, f"--map={folder}/map.yaml",
         f"--start={START_S}", f"--end={START_S + 10 * SCRAPES}",
@@ -144,7 +147,10 @@ def imported(server: Prometheus, folder: Path, *more: str) -> Result:
 
 
 def test_bad_release_is_taken_back_good_one_not(
-    server: Prometheus, counted: Counter[str], tmp_path: Path
+    server: Prometheus,
+    counted: Counter[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Every request that a window can be told of is there, once; the backtest of it
     finds the bad release and leaves the good one alone; a second import is the same.
@@ -171,6 +177,40 @@ def test_bad_release_is_taken_back_good_one_not(
     assert [("cart", None), ("shop", "rollback")] == [
         (row["service"], row["action"]) for row in rows
     ]
+    # The same in pieces, as those of a longer history.
+    monkeypatch.setattr(importing, "POINTS_MAX", 50)
     (tmp_path / "again").mkdir()
     assert imported(server, tmp_path / "again").exit_code == 0
     assert history.read_bytes() == (tmp_path / "again/history.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("http_requests_total{job=~", "http_requests_totl{job=~", "matches nothing"),
+        ("{label: job}", "{label: app}", "it has code, instance, job, region"),
+        ("label: version", "label: revision", "it has instance, job, region, version"),
+        ('"5.."', '"5..("', "error parsing regexp"),
+    ],
+)
+def test_slips_of_the_mapping_are_named(
+    server: Prometheus, tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    """What matches nothing, or what Prometheus refuses, is said; no file is left."""
+    done = imported(server, tmp_path, mapping=MAPPING.replace(old, new))
+    assert (done.exit_code, True) == (2, said in done.stderr), done.stderr
+    assert not (tmp_path / "history.jsonl").exists()
+
+
+def test_too_many_series_are_refused(server: Prometheus, tmp_path: Path) -> None:
+    """The limit is checked before anything is read."""
+    done = imported(server, tmp_path, "--series-max=3")
+    assert (done.exit_code, True) == (2, "raise --series-max" in done.stderr)
+
+
+def test_windows_below_the_scrape_interval_are_refused(
+    server: Prometheus, tmp_path: Path
+) -> None:
+    """With more windows than samples nothing can be counted: it says which would do."""
+    done = imported(server, tmp_path, "--step=5s")
+    assert (done.exit_code, True) == (2, "give --step 10s or more" in done.stderr)
