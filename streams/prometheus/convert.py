@@ -34,12 +34,15 @@ class SourceLines:
         What the lines say of them, all together.
     clipped : int
         Failures beyond the requests of their window, which no line says.
+    nameless : float
+        Counts of series whose labels do not say whose they are.
     """
 
     def __init__(self, source: Source, namer: Namer, known: Iterable[Series]) -> None:
         self.namer = namer
         self.asked, self.failed = Increases(), Increases()
         self.requests = self.failures = self.clipped = 0
+        self.nameless = 0.0
         self._source = source
         self._targets = Targets(known)
         self._left: dict[tuple[Whose, bool], float] = {}
@@ -79,7 +82,9 @@ class SourceLines:
         parts: defaultdict[Whose, list[float]] = defaultdict(list)
         for series, increase in found.items():
             whose = self.namer.whose(series)
-            if whose is not None and increase:
+            if whose is None:
+                self.nameless += increase
+            elif increase:
                 parts[whose].append(increase)
         whole = {}
         for whose, increases in parts.items():

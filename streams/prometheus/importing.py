@@ -21,7 +21,7 @@ POINTS_MAX = 10_000
 """Steps of one query; Prometheus refuses more than 11,000."""
 
 SAMPLES_MAX = 500_000
-"""Values of one answer, about; Prometheus loads at most 50 million for a query."""
+"""Values held at once, about; Prometheus loads at most 50 million for a query."""
 
 LINE_OBJECTS_MAX = 1_000
 SPAN_S = 600
@@ -134,7 +134,8 @@ class Import:
         """
         await self._check()
         await self._look_back()
-        points = min(POINTS_MAX, max(1, SAMPLES_MAX // max(1, *self.series.values())))
+        whole = max(1, sum(self.series.values()))
+        points = min(POINTS_MAX, max(1, SAMPLES_MAX // whole))
         last = self.span.windows
         for first in range(0, last + 1, points):
             until = min(first + points - 1, last)

@@ -49,6 +49,8 @@ def _of_source(one: SourceLines) -> Iterator[str]:
             f"{one.clipped:,} failures beyond the requests with the same labels in "
             "their window were left out: failures must be a part of requests"
         )
+    if one.nameless:
+        yield f"{one.nameless:,.0f} counts without service or release were left out"
     for reason, number in Counter(one.namer.unnamed.values()).most_common(SHOWN_MAX):
         yield f"{number} series left out, {reason}"
     if one.asked.resets > GAUGE_SHARE * max(100, one.asked.differences):

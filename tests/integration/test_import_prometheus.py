@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,16 +135,25 @@ def server(
 
 
 def imported(
-    server: Prometheus, folder: Path, *more: str, mapping: str = MAPPING
+    server: Prometheus,
+    folder: Path,
+    *more: str,
+    mapping: str = MAPPING,
+    begins: int = 0,
 ) -> Result:
     """Run the import; the history is in ``history.jsonl``."""
     (folder / "map.yaml").write_text(mapping, encoding="utf-8")
     arguments = [
         "import", "prometheus", server.address, f"--map={folder}/map.yaml",
-        f"--start={START_S}", f"--end={START_S + 10 * SCRAPES}",
+        f"--start={START_S + 10 * begins}", f"--end={START_S + 10 * SCRAPES}",
         f"--output={folder}/history.jsonl", *more,
     ]  # fmt: skip
     return CliRunner().invoke(main, arguments)
+
+
+def members_of(history: Path) -> list[dict[str, Any]]:
+    """Every event of a history, in order."""
+    return [one for x in history.read_text().splitlines() for one in json.loads(x)]
 
 
 def test_bad_release_is_taken_back_good_one_not(
@@ -159,7 +169,7 @@ def test_bad_release_is_taken_back_good_one_not(
     assert done.exit_code == 0, done.stderr
     history = tmp_path / "history.jsonl"
     told: Counter[str] = Counter()
-    members = [one for x in history.read_text().splitlines() for one in json.loads(x)]
+    members = members_of(history)
     for one in members:
         if one["kind"] == "usage":
             told[f"{one['release']} all"] += one["count"]
@@ -182,6 +192,40 @@ def test_bad_release_is_taken_back_good_one_not(
     (tmp_path / "again").mkdir()
     assert imported(server, tmp_path / "again").exit_code == 0
     assert history.read_bytes() == (tmp_path / "again/history.jsonl").read_bytes()
+
+
+def test_deploys_can_come_from_an_info_metric(
+    server: Prometheus, tmp_path: Path
+) -> None:
+    """Named as deploys it says the same as the requests do."""
+    deploys = """\
+deploys:
+  - info: build_info
+    service: {label: job}
+    release: {label: version}
+"""
+    found = []
+    for name, mapping in (("a", MAPPING), ("b", MAPPING + deploys)):
+        (tmp_path / name).mkdir()
+        done = imported(server, tmp_path / name, mapping=mapping)
+        assert done.exit_code == 0, done.stderr
+        found.append(members_of(tmp_path / name / "history.jsonl"))
+    assert found[0] == found[1]
+    assert 2 == sum(one["kind"] == "deploy" for one in found[1])
+
+
+def test_what_was_there_before_the_start_is_not_new(
+    server: Prometheus, tmp_path: Path
+) -> None:
+    """The range begins while Prometheus is away: the first samples after that are
+    bases, as everything had been there before, and no release is a deploy.
+    """
+    done = imported(server, tmp_path, begins=AWAY[1])
+    assert done.exit_code == 0, done.stderr
+    members = members_of(tmp_path / "history.jsonl")
+    assert {"usage"} == {one["kind"] for one in members}
+    assert (START_S + 10 * AWAY.stop) * 1000 == min(one["ts"] for one in members)
+    assert max(one["count"] for one in members) < 10_000
 
 
 @pytest.mark.parametrize(

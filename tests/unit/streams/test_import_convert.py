@@ -114,6 +114,10 @@ def test_series_without_a_name_are_left_out(labels: dict[str, str], said: str) -
     namer = Namer(SOURCE, {})
     assert namer.whose(series(**labels)) is None
     assert [said in reason for reason in namer.unnamed.values()] == [True]
+    lines = SourceLines(SOURCE, namer, [])
+    for at, value in enumerate([5.0, 9.0]):
+        assert [] == lines.window(at, at * 10_000, 10, {series(**labels): value}, {})
+    assert 4.0 == lines.nameless
 
 
 def test_info_metric_says_which_version_runs_now() -> None:

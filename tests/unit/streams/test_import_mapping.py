@@ -151,6 +151,13 @@ def test_slips_of_options_are_told(
     assert "hush" not in done.stderr
 
 
+def test_secrets_in_clear_are_warned_of(tmp_path: Path) -> None:
+    """Headers to another host without TLS are somebody else's to read."""
+    for host, warns in (("0.0.0.0", True), ("127.0.0.1", False)):
+        done = run(tmp_path, f"http://{host}:1", "--bearer-file=FOLDER/secret")
+        assert (30, warns) == (done.exit_code, "unencrypted" in done.stderr)
+
+
 def test_nobody_answers(tmp_path: Path) -> None:
     """Exit code 30; neither the secret nor a file is left behind."""
     done = run(
