@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ DEPLOY = 100
 RESTART = 150
 AWAY = range(170, 174)
 """Scrapes that did not happen: Prometheus was away."""
+
+HIDDEN = range(200, 204)
+"""Scrapes of one process of each service that failed."""
 
 MAPPING = """\
 version: 1
@@ -49,7 +52,11 @@ class Process:
     begins: int = 0
     failing: float = 0.02
     restarts: int = -1
-    shown: dict[str, list[str]] = field(default_factory=dict)
+    is_hidden: bool = False
+
+    def is_read(self, scrape: int) -> bool:
+        """Whether a scrape brought its samples."""
+        return scrape not in AWAY and not (self.is_hidden and scrape in HIDDEN)
 
     def scraped(self, rng: np.random.Generator, counted: Counter[str]) -> list[str]:
         """Lines of OpenMetrics; ``counted`` gets what a window can be told of."""
@@ -62,10 +69,10 @@ class Process:
             bad = int(rng.binomial(total, self.failing))
             for code, more in (("200", total - bad), ("500", bad)):
                 values[code] += more
-            if scrape in AWAY:
+            if not self.is_read(scrape):
                 continue
-            # The first window is a base, and so is the first one after the gap.
-            if scrape > 0 and scrape - 1 not in AWAY:
+            # The first window is a base, and so is the first one after a gap.
+            if scrape > 0 and self.is_read(scrape - 1):
                 counted[f"{self.version} all"] += total
                 counted[f"{self.version} bad"] += bad
             for code, value in values.items():
@@ -83,7 +90,7 @@ class Process:
             f'build_info{{{self.labels},version="{self.version}"}} 1 '
             f"{START_S + scrape * 10 - 3}"
             for scrape in range(self.begins, SCRAPES)
-            if scrape not in AWAY
+            if self.is_read(scrape)
         ]
 
 
@@ -98,7 +105,7 @@ def processes() -> list[Process]:
             region = "eu" if number else "us"
             labels = f'job="{job}",instance="{job}-{number}",region="{region}"'
             restarts = RESTART if number == 0 else -1
-            made.append(Process(labels, old, restarts=restarts))
+            made.append(Process(labels, old, restarts=restarts, is_hidden=number == 1))
         for number in range(3, 5):
             region = "eu" if number == 3 else "us"
             labels = f'job="{job}",instance="{job}-{number}",region="{region}"'
@@ -118,6 +125,7 @@ def server(
 ) -> Iterator[Prometheus]:
     """A real Prometheus on a history that promtool wrote."""
     folder = tmp_path_factory.mktemp("prometheus")
+    # One fixed seed: the same history in every run.
     rng = np.random.default_rng(11)
     made = processes()
     lines = ["# TYPE http_requests counter"]
@@ -214,17 +222,21 @@ deploys:
     assert 2 == sum(one["kind"] == "deploy" for one in found[1])
 
 
+@pytest.mark.parametrize(
+    ("begins", "first"), [(AWAY[1], AWAY.stop), (HIDDEN[1], HIDDEN[1])]
+)
 def test_what_was_there_before_the_start_is_not_new(
-    server: Prometheus, tmp_path: Path
+    server: Prometheus, tmp_path: Path, begins: int, first: int
 ) -> None:
-    """The range begins while Prometheus is away: the first samples after that are
-    bases, as everything had been there before, and no release is a deploy.
+    """The range begins while Prometheus is away, or does not reach one process: the
+    first samples after that are bases, as all had been there before, and no release is
+    a deploy.
     """
-    done = imported(server, tmp_path, begins=AWAY[1])
+    done = imported(server, tmp_path, begins=begins)
     assert done.exit_code == 0, done.stderr
     members = members_of(tmp_path / "history.jsonl")
     assert {"usage"} == {one["kind"] for one in members}
-    assert (START_S + 10 * AWAY.stop) * 1000 == min(one["ts"] for one in members)
+    assert (START_S + 10 * first) * 1000 == min(one["ts"] for one in members)
     assert max(one["count"] for one in members) < 10_000
 
 

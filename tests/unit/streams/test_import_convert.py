@@ -128,11 +128,11 @@ def test_info_metric_says_which_version_runs_now() -> None:
     namer = Namer(source, {part: lookup})
     old, new = series("a", version="2"), series("a", version="1")
     heard = []
-    for at, present in enumerate([[old], [old, new], [new], [old]]):
+    for at, present in enumerate([[old], [new, old], [old, new], [new], [old]]):
         lookup.note(at, present)
         found = namer.whose(TABLE.of({"instance": "a"}))
         heard.append(found.release if found else None)
-    assert ["2", "1", "1", "2"] == heard
+    assert ["2", "1", "1", "1", "2"] == heard
     assert {("shop", "live", "1"), ("shop", "live", "2")} == set(
         namer.ever(TABLE.of({"instance": "a"}))
     )
