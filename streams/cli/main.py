@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import logging
 
 import click
@@ -15,6 +16,7 @@ COMMANDS = {
     "topics": "streams.cli.topics",
     "produce": "streams.cli.produce",
     "record": "streams.cli.record",
+    "import": "streams.cli.import_",
     "replay": "streams.cli.replay",
     "backtest": "streams.cli.backtest",
     "shadow": "streams.cli.shadow",
@@ -42,7 +44,8 @@ COMMANDS = {
     "version": "streams.cli.version",
 }
 """Word on the command line and the module that holds a click command of that
-name. Loaded when asked for: ``replay`` must not wait for Faust to import."""
+name, with an underscore behind it where the word is Python's own. Loaded when asked
+for: ``replay`` must not wait for Faust to import."""
 
 
 class Words(click.Group):
@@ -57,7 +60,8 @@ class Words(click.Group):
         module = COMMANDS.get(cmd_name)
         if module is None:
             return None
-        found = getattr(importlib.import_module(module), cmd_name)
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        found = getattr(importlib.import_module(module), name)
         assert isinstance(found, click.Command)
         return found
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import threading
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +23,13 @@ from detector.records import LogRecord
 from detector.rulefile import load_rules
 from detector.simulate import Shop, ramp
 from detector.view import partition_view
+from streams.kafka_local import free_ports
 from streams.metrics import Metrics, Readings, RulesStatus
 from streams.progress import Counted, Counters, LaneProgress, LaneState
 from streams.readiness import Readiness
 from streams.wallclock import monotonic_s, now_ms
 from streams.web import Web
+from tests.rules.programs import monitoring_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 60
@@ -134,6 +139,27 @@ class Prometheus:
                 pass  # not listening yet
             pause.wait(0.2)
         pytest.fail(f"no answer within {LIMIT_S} s: {expr}")
+
+
+@contextmanager
+def prometheus(folder: Path, config: dict[str, Any]) -> Iterator[Prometheus]:
+    """Prometheus on a configuration that may be reloaded."""
+    path, port = folder / "prometheus.yml", free_ports(1)
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    command = [
+        str(monitoring_folder() / "prometheus"),
+        f"--config.file={path}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--web.enable-lifecycle",
+    ]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    try:
+        yield Prometheus(port)
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def configuration(worker_port: int) -> str:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from streams.kafka_local import free_ports
-from tests.deploy.scraped import Prometheus, Worker, shop_partition
-from tests.rules.programs import PROMETHEUS_RULES, monitoring_folder, run
+from tests.deploy.scraped import Prometheus, Worker, prometheus, shop_partition
+from tests.rules.programs import PROMETHEUS_RULES, run
 
 pytestmark = pytest.mark.slow
 
@@ -45,27 +41,6 @@ def version() -> tuple[int, ...]:
     found = re.search(r"version (\d+)\.(\d+)", run("prometheus", "--version"))
     assert found is not None
     return int(found[1]), int(found[2])
-
-
-@contextmanager
-def prometheus(folder: Path, config: dict[str, Any]) -> Iterator[Prometheus]:
-    """Prometheus on a configuration that may be reloaded."""
-    path, port = folder / "prometheus.yml", free_ports(1)
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    command = [
-        str(monitoring_folder() / "prometheus"),
-        f"--config.file={path}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        "--web.enable-lifecycle",
-    ]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
-    try:
-        yield Prometheus(port)
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.fixture(scope="module")
