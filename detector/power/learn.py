@@ -76,6 +76,7 @@ def learn(partition: Partition, service: str) -> Traffic:
     by_bin = values.sum(axis=0)
     seen = by_bin[:, 0] > 0
     units, bad = by_bin[seen].sum(axis=0)
+    seen = _whole(seen)
     if not units or not bad:
         raise LookupError(
             f"{service!r} has {units:.0f} units and {bad:.0f} failed ones in this "
@@ -126,6 +127,19 @@ def _parts(
         for key, (units, bad) in sorted(by_part.items())
         if units > 0
     )
+
+
+def _whole(seen: np.ndarray) -> np.ndarray:
+    """Bins that are covered whole: history begins and ends in the middle of one.
+
+    Of less than three bins nothing can be left out: a short history is thought to have
+    less traffic than it has, never more.
+    """
+    places = np.flatnonzero(seen)
+    whole = seen.copy()
+    if len(places) >= 3:
+        whole[places[[0, -1]]] = False
+    return whole
 
 
 def _daily_mean(hour: np.ndarray, units: FloatArray) -> float:

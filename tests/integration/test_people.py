@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -38,10 +39,12 @@ class Told(DetectorStage):
         super().__init__(bootstrap, prefix, folder)
         self.rules.write_text(self.rules_text, encoding="utf-8")
 
+    port: ClassVar[dict[str, str]] = {}
+
     def command(self, *words: str) -> Result:
         """Run a command of an operator, in this process: a dozen would start slowly."""
         known = {"HYPERCARE_PUBLIC_KEYS": str(self.public), "USER": "ada"}
-        env = self.environment("person") | known
+        env = self.environment("person") | known | self.port
         return CliRunner().invoke(main, words, env=env)
 
     def tell(self, *words: str) -> None:
@@ -126,6 +129,8 @@ def test_people_are_heard_everywhere(made: Told, rng: np.random.Generator) -> No
     assert made.why(3) is Why.WITHDRAWN
 
     until(lambda: len(made.heard()) == 8, what="all is in the audit")
+
+    assert_commands_look_back(made)
     heard = made.heard()
     assert {(b["actor"].partition("@")[0], b["why"], b["changed"]) for b in heard} == {
         ("ada", "because", True)
@@ -143,3 +148,26 @@ def test_people_are_heard_everywhere(made: Told, rng: np.random.Generator) -> No
         ("mode", "rule"),
         ("withdraw", ""),
     ]
+
+
+def assert_commands_look_back(made: Told) -> None:
+    """Labels become a figure of the rule; traffic is learnt from the log in Kafka and,
+    of a release under judgement, from the worker."""
+    done = made.command("rules", "precision", "--json")
+    assert done.exit_code == 0, done.stderr
+    (of_rule,) = map(json.loads, done.stdout.splitlines())
+    assert (of_rule["rule"], of_rule["wrong"], of_rule["unlabelled"]) == ("test", 1, 0)
+    quick = ("--releases", "20", "--ratio", "4", "--share", "0.25", "--json")
+    learnt = made.command("power", "shop-well", "--topic", *quick)
+    assert learnt.exit_code == 0, learnt.stderr
+    traffic = json.loads(learnt.stdout)
+    (port,) = re.findall(r"web\.listening host=\S+ port=(\d+)", made.said("w0"))
+    made.port["HYPERCARE_WEB_PORT"] = port
+    under_way = made.command("power", "shop-well", "--release", RELEASE, *quick)
+    assert under_way.exit_code == 0, under_way.stderr
+    told = json.loads(under_way.stdout)
+    assert told["begun"]["units"] > 0
+    assert traffic["begun"] is None
+    assert told["sessions_per_min"] == pytest.approx(
+        traffic["sessions_per_min"], rel=0.05
+    )

@@ -85,7 +85,7 @@ def _topic() -> Iterator[bytes]:
 
     now = settings()
     partitions = open_partitions(now, now.topic("audit"))
-    merged = heapq.merge(*partitions, key=lambda stored: stored.timestamp_ms)
+    merged = heapq.merge(*partitions, key=lambda stored: stored.timestamp)
     return (stored.value for stored in merged if stored.value is not None)
 
 

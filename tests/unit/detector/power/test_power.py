@@ -165,3 +165,18 @@ def test_unknown_names_are_answered_with_the_known_ones(replayed: Replay) -> Non
         learn(replayed.partition, "shoop")
     with pytest.raises(LookupError, match=r"2\.4\.0"):
         begun_of(replayed.partition, "shop", "9.9")
+
+
+@pytest.mark.parametrize("windows", [100, 119])
+def test_half_filled_bins_do_not_thin_the_traffic(windows: int) -> None:
+    """A history that ends (or begins) within a bin tells the same sessions a minute."""
+    text = "version: 1\nrules:\n  - name: all\nend_of_rules: true\n"
+    run, sent = Replay(load_rules(text, source="all")), 0
+    shop = Shop(service="shop", weight=ramp([(5, 0.3)]))
+    steps = list(shop.windows(np.random.default_rng(3), START_MS + 200_000, windows))
+    for records in steps:
+        sent += sum(r["sessions"] for r in records if r["kind"] == "usage")
+        run.partition.apply(run.records([msgspec.json.encode(records)]))
+    found = learn(run.partition, "shop").sessions_per_min
+    # Hundreds of sessions a window: 5 % is beyond seven of its standard deviations.
+    assert found == pytest.approx(sent / windows * 6, rel=0.05)
