@@ -3,7 +3,7 @@ PYTHON ?= python3
 KAFKA ?= 4.4.0
 PYTEST_ARGS ?=
 # Each with a Kafka of its own: tests on it mostly wait.
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 QUALITY_ARGS ?=
 FAULTS_ARGS ?=
 BENCH_ARGS ?=

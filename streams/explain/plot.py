@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from math import inf
+
 from streams.explain.gather import Found
 from streams.report import Picture, figure, svg_of
 from streams.report.chart import chart
@@ -11,12 +14,19 @@ CAPTION = (
     "log_e of each signal about the whole of the release; level: what the rule asks "
     "for; o: onset, !: first recommendation."
 )
+LEVELS_MOST = 4
+"""Lines of text end at so many times the level: to be seen is when it is crossed."""
 
 
 def drawn_of(found: Found) -> list[str]:
     """The course as lines of text; nothing where there are no points."""
     marks = [(letter, at_ms) for letter, _, at_ms in _marks(found)]
-    return chart(_curves(found), level=found.level, marked_ms=marks)
+    most = inf if found.level is None else LEVELS_MOST * found.level
+    cut = [
+        (name, [(at_ms, min(value, most)) for at_ms, value in points])
+        for name, points in _curves(found)
+    ]
+    return chart(cut, level=found.level, marked_ms=marks)
 
 
 def plot_of(found: Found) -> Picture:
@@ -55,12 +65,16 @@ def plot_of(found: Found) -> Picture:
             for axes in (upper, lower):
                 axes.axvline(at, color="black", linestyle=":", linewidth=0.8)
             upper.annotate(words, (at, 1), xycoords=("data", "axes fraction"))
+        lowest = min(point.log_e for point in found.points)
+        upper.set_yscale("symlog", linthresh=found.level or 1.0)
+        upper.set_ylim(bottom=min(0.0, lowest) - 1.0)
         upper.set_ylabel("log_e")
-        upper.legend()
+        upper.legend(loc="lower right")
         lower.set_yscale("log")
         lower.axhline(1, color="grey", linewidth=0.8)
         lower.set_ylabel("ratio, 95 %")
-        lower.set_xlabel("minutes")
+        begin = datetime.fromtimestamp(start_ms / 1000, UTC)
+        lower.set_xlabel(f"minutes since {begin:%Y-%m-%d %H:%M} UTC")
         return Picture(svg_of(made), CAPTION)
 
 

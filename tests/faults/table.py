@@ -213,7 +213,7 @@ ROWS: dict[str, Row] = {
     "16": Row(
         what="made-up releases, scraped meanwhile; also row 17 (times: releases)",
         act=rows_input.flood,
-        counts=(30_000, 1_000_000),
+        counts=(10_000, 1_000_000),
         plan=replace(SLOW, windows=130),
         after=rows_input.flood_after,
     ),

@@ -20,7 +20,7 @@ from tests.integration.support import ROOT, until
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 WINDOWS = 75
-SHOPS = 16
+SHOPS = 9
 RELOAD_AT, RESTART_AT = 30, 50
 
 
